@@ -1,0 +1,51 @@
+# Every command a person needs. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check lint types contracts docs lock clean
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready ## Prepare .venv from the lock files (needs Python 3.11 or newer, and PyPI)
+
+.venv/.ready: requirements/dev.txt pyproject.toml src/apviso/scanning/scanners.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/apviso scanners install
+	@touch $@
+
+demo: setup ## Watch one scan from enrollment to report, on this machine
+	$(BIN)/apviso demo
+
+test: setup ## Run every test that needs no more than this machine
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup lint types contracts ## Lint, types, import contracts, upkeep, fast tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+lint: setup ## Style and common mistakes
+	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs
+
+types: setup ## Static types, strictly
+	$(BIN)/mypy
+	$(BIN)/mypy docs/make_reference.py
+
+contracts: setup ## Who may import whom
+	$(BIN)/lint-imports
+
+docs: setup ## Make the generated pages of docs/reference anew
+	$(BIN)/python docs/make_reference.py
+
+lock: setup ## Make the lock files anew from pyproject.toml and requirements/*.in
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scanners.in -o src/apviso/scanning/scanners.txt
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,196 @@
+"""Writes the pages of `docs/reference` that code already says: API, commands, settings, metrics, problem codes. Run by `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+from prometheus_client import REGISTRY
+from prometheus_client.metrics_core import Metric
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
+
+from apviso.cli import app as command_line
+from apviso.cli.exits import Exit
+from apviso.protocol.timers import Timers
+from apviso.server.app import create_app
+from apviso.server.errors import every_refusal
+from apviso.server.openapi import DESCRIPTION, document
+from apviso.server.problem_advice import ADVICE
+from apviso.server.reference import Answer, Field, Operation, contents, type_of
+from apviso.server.settings import Settings
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Made by `make docs` from the code; edit the code instead. -->"
+HELP_WIDTH = 110
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+def page(title: str, *parts: str) -> str:
+    return "\n\n".join([f"# {title}", NOTE, *(part for part in parts if part)]) + "\n"
+
+
+def code(text: object) -> str:
+    return f"`{text}`" if str(text) else ""
+
+
+# API
+
+
+def api() -> str:
+    told = contents(document(create_app(Settings.model_construct())))
+    parts: list[str] = [DESCRIPTION.strip(), "A running server shows the same with examples at `/docs`, and as OpenAPI at `/openapi.json`."]
+    for tag, operations in told["tags"]:
+        parts += [f"## {tag['name'].capitalize()}", tag["description"], *(_operation(one) for one in operations)]
+    parts.append("## Shapes")
+    for name, schema, members in told["schemas"]:
+        parts += [f"### {name}", schema.get("description", ""), _members(members) or f"One of: {type_of(schema)}."]
+    return page("The HTTP API", *parts)
+
+
+def _operation(one: Operation) -> str:
+    credential = " or ".join(one.credentials) or "none"
+    told = [f"### {one.method} {one.path}", one.description, f"Operation `{one.id}`; credential: {credential}."]
+    if one.parameters:
+        told.append(table(("parameter", "in", "type", "meaning"), (_parameter(field) for field in one.parameters)))
+    if one.body:
+        told.append(f"Body: {code(one.body)}.")
+    told.append(table(("answer", "body", "problem codes"), (_answer(answer) for answer in one.answers)))
+    return "\n\n".join(told)
+
+
+def _parameter(field: Field) -> tuple[str, ...]:
+    return code(field.name), field.place, field.type + (", required" if field.is_required else ""), field.description
+
+
+def _answer(answer: Answer) -> tuple[str, ...]:
+    return answer.status, code(answer.schema), ", ".join(f"[{known}](problem-codes.md#{known})" for known in answer.codes)
+
+
+def _members(members: list[Field]) -> str:
+    rows = ((code(field.name), field.type, "yes" if field.is_required else "no", field.description) for field in members)
+    return table(("member", "type", "always there", "meaning"), rows) if members else ""
+
+
+# Commands
+
+
+def commands() -> str:
+    exits = table(("code", "name"), ((str(int(known)), known.name.lower()) for known in Exit))
+    parts = [f"Exit codes:\n\n{exits}"]
+    for path in sorted(_paths(command_line, ())):
+        parts += [f"## apviso {' '.join(path)}", f"```text\n{_help(path)}\n```"]
+    return page("The command line", "Every command explains itself with `--help`; these are the same words.", *parts)
+
+
+def _paths(group: typer.Typer, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        yield (*above, command.name or getattr(command.callback, "__name__", "").replace("_", "-"))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None and isinstance(inner.name, str):
+            yield from _paths(inner.typer_instance, (*above, inner.name))
+
+
+def _help(path: tuple[str, ...]) -> str:
+    environment = {"COLUMNS": str(HELP_WIDTH), "TERMINAL_WIDTH": str(HELP_WIDTH), "NO_COLOR": "1"}
+    shown = CliRunner(env=environment).invoke(command_line, [*path, "--help"], prog_name="apviso", terminal_width=HELP_WIDTH)
+    if shown.exit_code != 0:
+        raise SystemExit(f"apviso {' '.join(path)} --help ended with {shown.exit_code}")
+    return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
+
+
+# Settings
+
+
+def server_settings() -> str:
+    own = ((name, field) for name, field in _fields(Settings) if name != "timers")
+    plain = ((code(_variable(name)), _default(field.default), field.description or "") for name, field in own)
+    timers = ((code(f"APVISO_TIMERS__{name.upper()}"), _default(field.default)) for name, field in _fields(Timers))
+    return page(
+        "Settings of the control plane",
+        "Flags of `apviso server` and `apviso admin` win over environment variables, those over the defaults.",
+        table(("variable", "default", "meaning"), plain),
+        "## Timers",
+        "Durations that decide states; what each one means is in [job-states.md](../job-states.md#timers). They are written as ISO 8601 "
+        "says: `PT90S`, `PT2M`, `PT24H`. Change them with care: the safety inequality there has to hold for server and runners alike.",
+        table(("variable", "default"), timers),
+    )
+
+
+def _fields(model: type[Settings] | type[Timers]) -> Iterator[tuple[str, FieldInfo]]:
+    yield from model.model_fields.items()
+
+
+def _variable(name: str) -> str:
+    return f"APVISO_{name.upper()}"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, timedelta):
+        return code(f"PT{value / timedelta(seconds=1):g}S")
+    return "-" if value in (None, "", []) else code(value)
+
+
+# Metrics and problem codes
+
+
+def metrics() -> str:
+    create_app(Settings.model_construct())
+    found = {metric.name: (metric.type, labels, metric.documentation) for metric, labels in _metrics()}
+    rows = ((code(_exposed(name, kind)), kind, labels, words) for name, (kind, labels, words) in sorted(found.items()))
+    return page(
+        "Metrics",
+        "`GET /metrics` answers in Prometheus' text format. Each server process counts for itself. Beside these there are the usual ones "
+        "about the process (`process_`, `python_`).",
+        table(("metric", "kind", "labels", "meaning"), rows),
+    )
+
+
+def _metrics() -> Iterator[tuple[Metric, str]]:
+    # The library has no public way to ask a metric for its labels.
+    for collector in dict.fromkeys(REGISTRY._names_to_collectors.values()):
+        describe: Callable[[], Iterable[Metric]] | None = getattr(collector, "describe", None)
+        labels = ", ".join(code(label) for label in getattr(collector, "_labelnames", ()))
+        yield from ((metric, labels) for metric in (describe() if describe else ()) if metric.name.startswith("apviso_"))
+
+
+def _exposed(name: str, kind: str) -> str:
+    return f"{name}_total" if kind == "counter" else name
+
+
+def problem_codes() -> str:
+    parts = []
+    for known in every_refusal():
+        again = "Trying again later can help." if known.retryable else "Trying the same again does not help."
+        parts.append(f"## {known.code}\n\nStatus {known.status}. {known.message} {again}\n\n{ADVICE[known.code]}")
+    return page(
+        "Problem codes",
+        "Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. A running server explains each at `/problems/CODE`.",
+        *parts,
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api,
+    "cli.md": commands,
+    "server-settings.md": server_settings,
+    "metrics.md": metrics,
+    "problem-codes.md": problem_codes,
+}
+
+
+def write_into(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in PAGES.items():
+        (folder / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_into(Path(sys.argv[1]) if len(sys.argv) > 1 else REFERENCE)

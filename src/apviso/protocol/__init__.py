@@ -1,0 +1,1 @@
+"""What travels between server, runner and command line: models, tokens, states. No I/O, no framework."""

@@ -1,0 +1,78 @@
+"""Findings: as a scan reports them and as people see them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from apviso.protocol.states import Severity, UserStatus
+from apviso.protocol.wire import FindingId, Instant, Note, ScanId, Text, Wire
+
+Long = Annotated[Text, Field(max_length=16_000)]
+Short = Annotated[Text, Field(max_length=500)]
+
+
+class ReportedFinding(Wire):
+    """One flaw, as the scan event stream carries it. The fingerprint is the server's to compute."""
+
+    title: Annotated[Text, Field(min_length=1, max_length=300)]
+    severity: Severity
+    cvss_score: Annotated[float, Field(ge=0, le=10)] | None = None
+    cvss_vector: Short | None = None
+    cwe_id: Annotated[int, Field(ge=1, le=99_999)] | None = None
+    description: Long = ""
+    evidence: Long = ""
+    reproduction: Annotated[list[Long], Field(max_length=20)] = []
+    remediation: Long = ""
+    url: Annotated[Text, Field(max_length=4000)] = ""
+    method: Short = "GET"
+    parameter: Short | None = None
+    detectors: Annotated[list[Short], Field(max_length=20)] = []
+
+
+class Finding(Wire):
+    id: FindingId
+    scan_id: ScanId
+    fingerprint: str
+    title: str
+    severity: Severity
+    cvss_score: float | None
+    cvss_vector: str | None
+    cwe_id: int | None
+    description: str
+    evidence: str
+    reproduction: list[str]
+    remediation: str
+    url: str
+    method: str
+    parameter: str | None
+    detectors: list[str]
+    user_status: UserStatus
+    first_seen_at: Instant
+    last_seen_at: Instant
+
+
+class FindingAnswer(Wire):
+    finding: Finding
+
+
+class FindingList(Wire):
+    findings: list[Finding]
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class FindingStatusPatch(Wire):
+    user_status: UserStatus
+    note: Note | None = None
+
+
+class FindingCounts(Wire):
+    critical: int = 0
+    high: int = 0
+    medium: int = 0
+    low: int = 0
+    info: int = 0

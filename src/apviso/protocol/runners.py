@@ -1,0 +1,128 @@
+"""Runners and enrollment tokens, as people see them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from apviso.protocol.readiness import Readiness
+from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.wire import Facts, Instant, Label, Name, Note, RunnerId, Wire
+
+Labels = Annotated[list[Label], Field(max_length=32)]
+MAX_CONCURRENCY = 64
+
+
+class Runner(Wire):
+    id: RunnerId
+    name: str
+    token_prefix: str
+    status: RunnerStatus
+    status_reasons: list[str]
+    admin_state: AdminState
+    admin_note: str | None = None
+    admin_until: Instant | None = None
+    drain_deadline: Instant | None = None
+    accepting_jobs: bool
+    version: str
+    protocol_version: int
+    os: str
+    arch: str
+    labels: list[str]
+    ephemeral: bool
+    container_engine: str
+    configured_concurrency: int
+    max_concurrency: int | None = None
+    current_jobs: int
+    provider_state: Facts
+    capabilities: Facts
+    health: Facts
+    last_heartbeat_at: Instant | None
+    created_at: Instant
+
+
+class RunnerAnswer(Wire):
+    runner: Runner
+
+
+class RunnerList(Wire):
+    runners: list[Runner]
+    readiness: Readiness
+    total: int | None = None
+    page: int | None = None
+    limit: int | None = None
+    total_pages: int | None = None
+
+
+class RunnerPatch(Wire):
+    name: Name | None = None
+    labels: Labels | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
+
+
+class Pause(Wire):
+    note: Note | None = None
+    until: Instant | None = None
+
+
+class Drain(Wire):
+    deadline_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600)] | None = None
+    note: Note | None = None
+
+
+class NewEnrollmentToken(Wire):
+    name: Name | None = None
+    labels: Labels = []
+    ephemeral: bool = False
+    expires_in_seconds: Annotated[int, Field(ge=300, le=86400)] = 1800
+
+
+class IssuedEnrollmentToken(Wire):
+    """The only answer that ever holds the token."""
+
+    token: str
+    token_prefix: str
+    expires_at: Instant
+
+
+class EnrollmentToken(Wire):
+    token_prefix: str
+    name: str | None
+    labels: list[str]
+    ephemeral: bool
+    created_at: Instant
+    expires_at: Instant
+
+
+class EnrollmentTokenList(Wire):
+    enrollment_tokens: list[EnrollmentToken]
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class StatusInterval(Wire):
+    """A stretch of one status; `until` is null while it lasts."""
+
+    status: RunnerStatus
+    reasons: list[str]
+    since: Instant
+    until: Instant | None
+
+
+class HeartbeatGap(Wire):
+    """A stretch without heartbeats longer than the late limit; `until` is null while it lasts."""
+
+    since: Instant
+    until: Instant | None
+    seconds: float
+
+
+class RunnerHistory(Wire):
+    """`uptime_ratio` is the share of the asked time spent online or degraded, 0 to 1; null before the first interval."""
+
+    intervals: list[StatusInterval]
+    uptime_ratio: float | None
+    heartbeat_gaps: list[HeartbeatGap]

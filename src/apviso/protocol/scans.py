@@ -1,0 +1,109 @@
+"""Scans, as people see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from apviso.protocol.findings import FindingCounts
+from apviso.protocol.readiness import WaitingFor
+from apviso.protocol.scan_events import Coverage
+from apviso.protocol.states import EndReason, ModelPreset, ScanStatus, Visibility
+from apviso.protocol.wire import MAX_ID_LENGTH, FindingId, Instant, JobId, RunnerId, ScanId, TargetId, Text, Wire
+
+Id = Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+class NewScan(Wire):
+    target_id: Id
+    runner_id: Id | None = None
+    is_retest: bool = False
+    parent_scan_id: Id | None = None
+    finding_ids: Annotated[list[Id], Field(max_length=500)] = []
+    model_preset: ModelPreset = ModelPreset.LOW
+    when_unavailable: Literal["reject", "queue"] = "reject"
+
+
+class ScanProgress(Wire):
+    phase: str | None = None
+    percent: float = 0
+    requests: int = 0
+
+
+class Scan(Wire):
+    id: ScanId
+    target_id: TargetId
+    status: ScanStatus
+    status_reason: str | None
+    end_reason: EndReason | None
+    runner_id: RunnerId | None
+    attempt: int
+    execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
+    target_visibility: Visibility
+    scan_image_digest: str | None
+    model_preset: ModelPreset
+    is_retest: bool
+    parent_scan_id: ScanId | None
+    finding_ids: list[FindingId] = []
+    progress: ScanProgress
+    coverage: Coverage | None
+    finding_counts: FindingCounts
+    waiting_for: WaitingFor | None
+    cancel_requested_at: Instant | None = None
+    created_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+
+
+class ScanJob(Wire):
+    """The unit of work behind a scan: what a runner claims."""
+
+    id: JobId
+    scan_id: ScanId
+    status: ScanStatus
+    attempt: int
+    runner_id: RunnerId | None
+
+
+class ScanAnswer(Wire):
+    scan: Scan
+
+
+class CreatedScan(Wire):
+    scan: Scan
+    job: ScanJob
+
+
+class ScanList(Wire):
+    scans: list[Scan]
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class ScanLog(Wire):
+    """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`."""
+
+    events: list[dict[str, JsonValue]]
+    last_seq: int
+
+
+class Report(Wire):
+    markdown_content: str
+    pdf_url: str | None
+    html_url: str | None
+    sarif_url: str | None
+    summary: dict[str, JsonValue]
+
+
+class ReportAnswer(Wire):
+    report: Report
+
+
+class ReportPending(Wire):
+    """202: the scan has not ended yet."""
+
+    status: ScanStatus
+    progress: ScanProgress

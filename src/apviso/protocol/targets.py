@@ -1,0 +1,66 @@
+"""Targets, as people see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from apviso.protocol.states import Visibility
+from apviso.protocol.wire import Instant, TargetId, Text, Url, Wire
+
+
+class NewTarget(Wire):
+    domain: Annotated[Text, Field(min_length=1, max_length=300)]
+    display_url: Url | None = None
+    scan_url: Url | None = None
+    visibility: Visibility = Visibility.PUBLIC
+
+
+class TargetPatch(Wire):
+    display_url: Url | None = None
+    scan_url: Url | None = None
+    visibility: Visibility | None = None
+
+
+class Target(Wire):
+    id: TargetId
+    domain: str
+    display_url: str
+    scan_url: str
+    visibility: Visibility
+    execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
+    auth_config_mode: Literal["runner_local"] = "runner_local"
+    verified: bool
+    last_scan_at: Instant | None
+    created_at: Instant
+
+
+class TargetAnswer(Wire):
+    target: Target
+
+
+class TargetList(Wire):
+    targets: list[Target]
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class JobTarget(Wire):
+    """What a runner is told of a target."""
+
+    id: TargetId
+    domain: str
+    display_url: str
+    scan_url: str
+    visibility: Visibility
+
+
+class JobTargetAnswer(Wire):
+    target: JobTarget
+
+
+class JobTargetList(Wire):
+    targets: list[JobTarget]

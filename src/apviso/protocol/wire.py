@@ -1,0 +1,99 @@
+"""The base of every wire model and the few value types that all of them share."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, NewType
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, JsonValue, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+
+OrganizationId = NewType("OrganizationId", str)
+RunnerId = NewType("RunnerId", str)
+TargetId = NewType("TargetId", str)
+ScanId = NewType("ScanId", str)
+JobId = NewType("JobId", str)
+FindingId = NewType("FindingId", str)
+
+# Identities are written into URLs and logs; nothing longer is ever issued.
+MAX_ID_LENGTH = 64
+# Room for a page of nested facts; a runner that sends more is broken or hostile.
+MAX_FACTS_CHARACTERS = 16_384
+MAX_FACTS_DEPTH = 6
+
+
+class Wire(BaseModel):
+    """Base of every wire model: snake_case here, camelCase outside, unknown input ignored, immutable."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("this time is out of range") from error
+
+
+def format_instant(value: datetime) -> str:
+    """The contract's one way to write a time: UTC, whole seconds, `Z`."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_instant, return_type=str, when_used="json")]
+
+
+def _without_nul(value: str) -> str:
+    # PostgreSQL cannot store U+0000 in text; refusing it here keeps both databases alike.
+    if "\x00" in value:
+        raise ValueError("must not contain the character U+0000")
+    # JSON can escape half of a surrogate pair; no answer and no database could carry it on.
+    if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise ValueError("must not contain half of a surrogate pair")
+    return value
+
+
+def _depth(value: JsonValue) -> int:
+    depth, layer = 0, [value]
+    while layer and depth <= MAX_FACTS_DEPTH:
+        inner: list[JsonValue] = []
+        for item in layer:
+            inner.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        depth, layer = depth + 1, inner
+    return depth
+
+
+def _bounded(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if _depth(value) > MAX_FACTS_DEPTH:
+        raise ValueError(f"is nested more than {MAX_FACTS_DEPTH} levels deep")
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        written.encode()
+    except ValueError as error:
+        raise ValueError("must not contain infinite numbers or half of a surrogate pair") from error
+    if len(written) > MAX_FACTS_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_FACTS_CHARACTERS} characters")
+    if "\\u0000" in written and _has_nul(value):
+        raise ValueError("must not contain the character U+0000")
+    return value
+
+
+def _has_nul(value: JsonValue) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any("\x00" in key or _has_nul(item) for key, item in value.items())
+        case list():
+            return any(_has_nul(item) for item in value)
+        case _:
+            return False
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_without_nul)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_without_nul)]
+Note = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_without_nul)]
+Url = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_without_nul)]
+Facts = Annotated[dict[str, JsonValue], AfterValidator(_bounded)]

@@ -1,0 +1,108 @@
+"""Asks for work, and while it waits hears of cancellations. One claim, one nonce: a lost answer is asked for again, not replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from apviso.protocol.daemon import Claim, ClaimAnswer, Job
+from apviso.runner.attempts import Attempt
+from apviso.runner.backoff import Backoff, Patience
+from apviso.runner.directives import Obedience
+from apviso.runner.refusals import IdentityRejected, NoAnswer, Refused
+from apviso.runner.retrying import unless
+from apviso.runner.station import Station
+
+log = structlog.get_logger("apviso.runner.claims")
+
+# A claim that is answered at once with nothing, again and again, must not become a hot loop.
+SHORTEST_EMPTY_SECONDS = 1.0
+# These become names of folders and parts of addresses.
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A claim and the boot time at which it was first sent: its lease may count from then."""
+
+    claim: Claim
+    sent: float
+
+
+@dataclass
+class ClaimLoop:
+    """`begin` starts the work on an attempt and returns at once."""
+
+    station: Station
+    obedience: Obedience
+    begin: Callable[[Attempt], None]
+    _patience: Patience = field(default_factory=lambda: Patience(Backoff(first=1.0, most=30.0)), init=False)
+
+    async def run(self) -> None:
+        """Claim until cancelled; raises IdentityRejected. Polls also without a free slot, to hear of cancellations."""
+        asked: _Asked | None = None
+        while True:
+            asked = asked or self._next_claim()
+            answer = await self._poll(asked)
+            if not isinstance(answer, NoAnswer):
+                asked = None
+
+    def _next_claim(self) -> _Asked:
+        roster = self.obedience.roster
+        roster.slot_freed.clear()
+        claim = Claim(nonce=secrets.token_hex(16), free_slots=roster.free_slots, known_cancels=roster.known_cancels)
+        return _Asked(claim, self.station.clock.boot())
+
+    async def _poll(self, asked: _Asked) -> ClaimAnswer | NoAnswer | None:
+        """One poll. NoAnswer: the same claim has to be asked again; None: it is of no use any more."""
+        pulse, started = self.obedience.pulse, self.station.clock.boot()
+        try:
+            answer = await self._ask(asked.claim)
+        except NoAnswer as error:
+            pulse.finished_try("claims", str(error))
+            await asyncio.sleep(self._patience.next_delay(error.retry_after))
+            return error
+        except IdentityRejected:
+            raise
+        except Refused as error:
+            pulse.finished_try("claims", str(error))
+            log.warning("claim_refused", reason=str(error))
+            await asyncio.sleep(self._patience.next_delay())
+            return None
+        pulse.finished_try("claims")
+        self._patience.reset()
+        if answer is not None:
+            pulse.claim_polled = self.station.clock.boot()
+            await self._take(answer, asked.sent, self.station.clock.boot() - started)
+        return answer
+
+    async def _ask(self, claim: Claim) -> ClaimAnswer | None:
+        """The answer; None where a slot became free while nothing was asked for: the next claim can ask for more."""
+        call = self.station.plane.claim(claim)
+        if claim.free_slots > 0:
+            return await call
+        return await unless(self.obedience.roster.slot_freed, call)
+
+    async def _take(self, answer: ClaimAnswer, sent: float, seconds: float) -> None:
+        pulse = self.obedience.pulse
+        if answer.not_accepting != pulse.not_accepting:
+            log.info("accepting_jobs" if answer.not_accepting is None else "not_accepting_jobs", reason=answer.not_accepting)
+        pulse.not_accepting = answer.not_accepting
+        stopped = self.obedience.obey(answer.directives)
+        if answer.job is not None:
+            self._begin(answer.job, sent)
+        elif seconds < SHORTEST_EMPTY_SECONDS and not stopped:
+            await asyncio.sleep(SHORTEST_EMPTY_SECONDS - seconds)
+
+    def _begin(self, job: Job, sent: float) -> None:
+        if not (_SAFE_ID.fullmatch(job.job.id) and _SAFE_ID.fullmatch(job.scan.id)):
+            log.error("job_ignored", reason="its id is no id")
+            return
+        attempt = Attempt(job, sent, self.station.clock.now())
+        if self.obedience.roster.add(attempt):
+            self.begin(attempt)

@@ -1,0 +1,181 @@
+"""One scan between its guard and its engine, from the first permitted request to the verdict. Knows nothing of the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import JsonValue
+
+from apviso.protocol.scan_events import Happening, Stats
+from apviso.protocol.states import EndReason
+from apviso.runner.attempts import Attempt, Stop
+from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed
+from apviso.runner.engines import EngineFailed, RunningScan, ScanExit
+from apviso.runner.job_log import JobLog
+from apviso.runner.output import ScanOutput
+from apviso.runner.reachability import probe
+from apviso.runner.records import AttemptFiles, ProcessMark
+from apviso.runner.retrying import unless
+from apviso.runner.spool import Spool, SpoolFull
+from apviso.runner.station import Station
+from apviso.scanning.guard import Guard, GuardCounters, GuardFailed, rules_for, start_guard
+from apviso.scanning.order import ScanOrder
+from apviso.scanning.verdict import judge
+
+log = structlog.get_logger("apviso.runner.execution")
+
+# The scan knows its own limit; beyond it, it gets this long for its report.
+REPORT_SECONDS = 30.0
+# Between SIGTERM and SIGKILL; with the final look at the group this stays well within the contract's 30 s.
+STOP_GRACE_SECONDS = 5.0
+STATS_SECONDS = 2.0
+
+
+@dataclass
+class Execution:
+    """State of one running scan. `extend_permit` is what a renewed lease calls."""
+
+    attempt: Attempt
+    station: Station
+    files: AttemptFiles
+    spool: Spool
+    job_log: JobLog
+    headers: Mapping[str, str] = field(repr=False)
+    _guard: Guard | None = field(default=None, init=False)
+    _scan: RunningScan | None = field(default=None, init=False)
+    _exit: ScanExit | None = field(default=None, init=False)
+    _told: GuardCounters = field(default_factory=GuardCounters, init=False)
+    _started: float = field(default_factory=time.monotonic, init=False)
+
+    def keep(self, happening: Happening) -> None:
+        """Number, spool and log an event. Runs inside a callback of the event loop, so it must not raise."""
+        try:
+            event = self.spool.append(happening, self.station.clock.now())
+        except SpoolFull as error:
+            log.warning("spool_full", job=self.attempt.key, reason=str(error))
+            self.attempt.halt(Stop.SPOOL_FULL)
+            return
+        if event is not None:
+            self.job_log.append(event)
+
+    async def extend_permit(self, seconds: float) -> None:
+        """Let traffic flow for so long; a guard that is gone ends the scan."""
+        if self._guard is None:
+            return
+        try:
+            await self._guard.permit(seconds)
+        except GuardFailed:
+            self.attempt.halt(Stop.GUARD_DIED)
+
+    def kill(self) -> None:
+        """End the scan at once, without waiting."""
+        if self._scan is not None:
+            self._scan.kill()
+
+    def metadata(self) -> dict[str, JsonValue]:
+        """Facts about this run for the control plane; names and numbers only."""
+        return {
+            "engine": self.station.engine.name,
+            "exitCode": self._exit.code if self._exit else None,
+            "durationSeconds": round(time.monotonic() - self._started, 1),
+            "requests": self._told.requests,
+            "refused": self._told.refused,
+            "connectErrors": self._told.connect_errors,
+            "answers": dict(self._told.answers),
+        }
+
+    async def run(self, permit_seconds: float) -> Ending | None:
+        """How the scan ended; None where nothing may be told any more."""
+        job = self.attempt.job
+        rules = rules_for(job.scan.id, job.target, job.limits, self.headers, self.files.work / "requests.ndjson")
+        try:
+            self._guard = await start_guard(rules, self.station.scanners_dir, self.files.work, permit_seconds)
+        except GuardFailed as error:
+            return failed(EndReason.ENGINE_UNAVAILABLE, str(error))
+        self.files.note_process(ProcessMark.of(self._guard.pid, "guard"))
+        output = ScanOutput(self.station.redactor, self.keep, self._enter_phase)
+        try:
+            self._exit = await self._run_scan(self._guard, output)
+        except EngineFailed as error:
+            return failed(EndReason.ENGINE_UNAVAILABLE, str(error))
+        finally:
+            self.kill()
+            self._told = await self._guard.close()
+        output.end()
+        self._tell_stats(self._told)
+        return await self._judge(output, self._exit)
+
+    def _enter_phase(self, name: str) -> None:
+        self.attempt.phase = name
+
+    async def _run_scan(self, guard: Guard, output: ScanOutput) -> ScanExit:
+        self._scan = await self.station.engine.start(self._order(guard), self.files.work, output.take)
+        self.files.note_process(self._scan.mark)
+        stats = asyncio.create_task(self._tell_stats_regularly(guard))
+        try:
+            return await self._wait_or_stop(self._scan, guard)
+        finally:
+            stats.cancel()
+            await asyncio.gather(stats, return_exceptions=True)
+
+    async def _wait_or_stop(self, scan: RunningScan, guard: Guard) -> ScanExit:
+        """The scan's own end, or the one that we make: traffic first, then the processes."""
+        try:
+            async with asyncio.timeout(self.attempt.job.limits.max_run_seconds + REPORT_SECONDS):
+                ended = await unless(self.attempt.stopping, scan.wait())
+        except TimeoutError:
+            self.attempt.halt(Stop.TIMED_OUT)
+            ended = None
+        if ended is not None:
+            return ended
+        with contextlib.suppress(GuardFailed):
+            await guard.permit(0)
+        await scan.stop(STOP_GRACE_SECONDS)
+        return await scan.wait()
+
+    def _order(self, guard: Guard) -> ScanOrder:
+        job = self.attempt.job
+        return ScanOrder(
+            scan_id=job.scan.id,
+            attempt=self.attempt.number,
+            model_preset=job.scan.model_preset,
+            is_retest=job.scan.is_retest,
+            retest_findings=job.scan.retest_findings,
+            target=job.target,
+            limits=job.limits,
+            proxy_url=guard.proxy_url,
+            work_dir=str(self.files.work),
+            scanners_dir=str(self.station.scanners_dir),
+        )
+
+    async def _tell_stats_regularly(self, guard: Guard) -> None:
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            if not guard.alive:
+                self.attempt.halt(Stop.GUARD_DIED)
+                return
+            self._tell_stats(guard.counters)
+
+    def _tell_stats(self, counters: GuardCounters) -> None:
+        if counters != self._told or self._exit is not None:
+            self._told = counters
+            facts: dict[str, JsonValue] = dict(counters.refusals)
+            self.keep(Stats(requests=counters.requests, refused=counters.refused, bytes=counters.bytes, refusals=facts))
+
+    async def _judge(self, output: ScanOutput, exit_: ScanExit) -> Ending | None:
+        if exit_.flooded:
+            self.attempt.halt(Stop.FLOODED)
+        with contextlib.suppress(SpoolFull):
+            self.spool.note_dropped(self.station.clock.now())
+        stop = self.attempt.stop
+        if stop is not None and stop is not Stop.TIMED_OUT:
+            return ending_of_stop(stop)
+        code = None if stop is Stop.TIMED_OUT else exit_.code
+        verdict = judge(code, output.said, self._told, self.attempt.job.limits)
+        after = await unless(self.attempt.stopping, probe(self.attempt.job.target.scan_url, self.headers))
+        return ending_of_verdict(verdict, exit_, after.problem if after else None)

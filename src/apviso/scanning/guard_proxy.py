@@ -1,0 +1,402 @@
+"""The guard itself: a proxy between scanner and target that lets only permitted requests through and counts all of them.
+
+Runs alone, by the interpreter of the scanners' environment (`python -I guard_proxy.py`), with the rules as first line of its
+standard input. Decides nothing about findings and never opens a connection to an address that is not on its list."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+SIGNATURE = "apviso-scan"
+COUNTERS_EVERY_SECONDS = 0.5
+# A scanner keeps a few dozen requests open; more than this is one that no longer waits for answers.
+MAX_WAITING = 256
+MAX_REQUEST_BODY_BYTES = 1024 * 1024
+MAX_LOG_BYTES = 50 * 1024 * 1024
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+SENTENCES = {
+    "host_not_allowed": "this address is not the target of the scan",
+    "method_not_allowed": "this method is not permitted for the scan",
+    "excluded_path": "this path is excluded from the scan",
+    "budget_spent": "the request budget of the scan is spent",
+    "permit_expired": "the runner has not renewed its permit",
+    "upgrade_refused": "connections other than plain HTTP are not permitted",
+    "body_too_large": "the request body is larger than the scan may send",
+    "queue_full": "too many requests are waiting",
+    "stranger": "this process does not belong to the user who runs the scan",
+}
+
+
+class Refused(Exception):
+    """A request that must not reach the target; `reason` is a key of SENTENCES."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(SENTENCES[reason])
+        self.reason = reason
+
+
+def boot_time() -> float:
+    """Seconds that also pass while the machine sleeps, so that a suspended host cannot stretch a permit."""
+    return time.clock_gettime(_CLOCK)
+
+
+def normal_host(host: str) -> str:
+    bare = host.strip("[]").lower().removesuffix(".")
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        pass
+    try:
+        return bare.encode("idna").decode("ascii")
+    except UnicodeError:
+        return bare
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """A path as it is written and as a server may read it: decoded once and twice."""
+    once = unquote(path)
+    return path, once, unquote(once)
+
+
+def loggable(path: str) -> str:
+    """A path with the names of its parameters and none of their values."""
+    bare, _, query = path.partition("?")
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True, max_num_fields=None)][:50]
+    return (bare + ("?" + "&".join(f"{name}=" for name in names) if names else ""))[:2000]
+
+
+class Rules:
+    """What may pass. `permit_until` is on the clock of `boot_time`."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.scan_id = str(told["scanId"])
+        self.allowed = {(h["scheme"], normal_host(h["host"]), int(h["port"])) for h in told["allowed"]}
+        self.methods = frozenset(str(method).upper() for method in told["methods"])
+        self.interval = 1.0 / float(told["requestsPerSecond"])
+        self.max_requests = int(told["maxRequests"])
+        self.excluded = [re.compile(pattern, re.IGNORECASE) for pattern in told["excludePaths"]]
+        self.headers: dict[str, str] = dict(told["headers"])
+        self.request_log: str | None = told.get("requestLog")
+        self.permit_until = 0.0
+
+    def check_address(self, scheme: str, host: str, port: int) -> None:
+        if (scheme, normal_host(host), port) not in self.allowed:
+            raise Refused("host_not_allowed")
+
+    def check_tunnel(self, host: str, port: int) -> None:
+        """A tunnel carries either scheme; each request inside is checked again with its own."""
+        if not any((scheme, normal_host(host), port) in self.allowed for scheme in ("http", "https")):
+            raise Refused("host_not_allowed")
+
+    def check_request(self, method: str, path: str) -> None:
+        if method.upper() not in self.methods:
+            raise Refused("method_not_allowed")
+        if any(pattern.search(text) for pattern in self.excluded for text in spellings(path)):
+            raise Refused("excluded_path")
+
+    def check_permit(self) -> None:
+        if boot_time() >= self.permit_until:
+            raise Refused("permit_expired")
+
+
+class Books:
+    """Everything counted, and the request log. Bounded: a full log is closed, the counters go on."""
+
+    def __init__(self, log_path: str | None) -> None:
+        self.requests = self.bytes = self.connect_errors = 0
+        self.refusals: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self._room = MAX_LOG_BYTES
+        self._log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600) if log_path else None
+
+    def as_line(self) -> str:
+        return json.dumps(
+            {
+                "requests": self.requests,
+                "refused": self.refusals.total(),
+                "bytes": self.bytes,
+                "refusals": dict(self.refusals),
+                "answers": dict(self.answers),
+                "connectErrors": self.connect_errors,
+            }
+        )
+
+    def refuse(self, method: str, path: str, reason: str) -> None:
+        self.refusals[reason] += 1
+        self.note(method, path, reason)
+
+    def note(self, method: str, path: str, outcome: str) -> None:
+        if self._log is None:
+            return
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"at": at, "method": method[:32], "path": loggable(path), "outcome": outcome}).encode() + b"\n"
+        self._room -= len(line)
+        if self._room < 0 or not _appended(self._log, line):
+            # A log that cannot grow must not stop the scan: the counters still hold every request.
+            os.close(self._log)
+            self._log = None
+
+
+def _appended(descriptor: int, line: bytes) -> bool:
+    try:
+        return os.write(descriptor, line) == len(line)
+    except OSError:
+        return False
+
+
+def is_own_user(port: int, guard_port: int) -> bool:
+    """Whether the loopback connection from `port` to the guard belongs to the user who runs the guard; true where the system cannot tell.
+
+    Whoever reaches the guard speaks with the target's credentials, so other users of the host are kept out."""
+    try:
+        with open("/proc/net/tcp", encoding="ascii") as table:  # noqa: PTH123
+            return is_owned(table.readlines()[1:], port, guard_port, os.getuid())
+    except OSError:
+        return True
+
+
+def is_owned(table: list[str], port: int, guard_port: int, user: int) -> bool:
+    """The rule of `is_own_user` over the lines of /proc/net/tcp (columns: 1 local, 2 remote, 7 user, 9 inode).
+
+    The kernel shows what nobody holds any more, such as an old connection from the same port, as root's, with inode 0."""
+    ends = [f"0100007F:{port:04X}", f"0100007F:{guard_port:04X}"]
+    rows = (line.split() for line in table)
+    return any(row[1:3] == ends and row[7] == str(user) and row[9] != "0" for row in rows)
+
+
+class Pace:
+    """One request per interval over the whole scan; late ones wait their turn, and only so many."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next = 0.0
+        self._waiting = 0
+
+    async def turn(self) -> None:
+        if self._waiting >= MAX_WAITING:
+            raise Refused("queue_full")
+        now = time.monotonic()
+        start = max(now, self._next)
+        self._next = start + self._interval
+        self._waiting += 1
+        try:
+            await asyncio.sleep(start - now)
+        finally:
+            self._waiting -= 1
+
+
+class Gate:
+    """The addon: mitmproxy calls it by the names of its hooks."""
+
+    def __init__(self, rules: Rules, books: Books, make_response: Any) -> None:
+        self.rules = rules
+        self.books = books
+        self._pace = Pace(rules.interval)
+        self.open = asyncio.Event()
+        self._make_response = make_response
+        self._budget = rules.max_requests
+
+    def running(self) -> None:
+        """Called once the proxy's socket is bound."""
+        self.open.set()
+
+    def client_connected(self, client: Any) -> None:
+        if not is_own_user(client.peername[1], client.sockname[1]):
+            self.books.refuse("CONNECTION", "", "stranger")
+            client.error = SENTENCES["stranger"]
+
+    def http_connect(self, flow: Any) -> None:
+        request = flow.request
+        try:
+            self.rules.check_tunnel(request.host, request.port)
+            self.rules.check_permit()
+        except Refused as refusal:
+            self._refuse(flow, "", refusal)
+
+    def requestheaders(self, flow: Any) -> None:
+        """Bodies are held in memory, so one of unknown or unreasonable length ends here."""
+        headers = flow.request.headers
+        declared = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not declared.isdigit() or int(declared) > MAX_REQUEST_BODY_BYTES:
+            self.books.refuse(flow.request.method, flow.request.path, "body_too_large")
+            flow.metadata["refused"] = True
+            flow.kill()
+
+    async def request(self, flow: Any) -> None:
+        request = flow.request
+        try:
+            self._check(request)
+            await self._admit()
+        except Refused as refusal:
+            self._refuse(flow, request.path, refusal)
+            return
+        self.books.requests += 1
+        flow.metadata["admitted"] = True
+        for name, value in self.rules.headers.items():
+            request.headers[name] = value
+        request.headers["User-Agent"] = f"{request.headers.get('User-Agent', '')} {SIGNATURE}".strip()
+        request.headers["X-Scan-Id"] = self.rules.scan_id
+
+    def _check(self, request: Any) -> None:
+        self.rules.check_address(request.scheme, request.host, request.port)
+        # The same server may hold other sites under other names: the name asked for must be the target's too.
+        self.rules.check_address(request.scheme, *_named(request))
+        if "upgrade" in request.headers:
+            raise Refused("upgrade_refused")
+        self.rules.check_request(request.method, request.path)
+        self.rules.check_permit()
+
+    async def _admit(self) -> None:
+        if self._budget <= 0:
+            raise Refused("budget_spent")
+        # Taken before the wait, so that those who wait together cannot overdraw it.
+        self._budget -= 1
+        try:
+            await self._pace.turn()
+            self.rules.check_permit()
+        except BaseException:
+            self._budget += 1
+            raise
+
+    def responseheaders(self, flow: Any) -> None:
+        if not flow.metadata.get("admitted"):
+            return
+        status = f"{flow.response.status_code // 100}xx"
+        self.books.answers[status] += 1
+        self.books.note(flow.request.method, flow.request.path, str(flow.response.status_code))
+        flow.metadata["answered"] = True
+        # Passed on piece by piece: an endless answer costs the guard no memory.
+        flow.response.stream = self._count_bytes
+
+    def _count_bytes(self, data: bytes) -> bytes:
+        self.books.bytes += len(data)
+        return data
+
+    def error(self, flow: Any) -> None:
+        if flow.metadata.get("admitted") and not flow.metadata.get("answered"):
+            self.books.connect_errors += 1
+            self.books.note(flow.request.method, flow.request.path, "no_answer")
+            # An error page of the proxy would look like one of the target's.
+            if flow.killable:
+                flow.kill()
+
+    def server_connect(self, data: Any) -> None:
+        """The last door: whatever the layers above let slip, no other address is ever dialed."""
+        host, port = data.server.address[0], data.server.address[1]
+        try:
+            self.rules.check_tunnel(host, port)
+            self.rules.check_permit()
+        except Refused as refusal:
+            data.server.error = str(refusal)
+        data.server.sni = host
+
+    def tcp_start(self, flow: Any) -> None:
+        self.books.refuse("TCP", "", "upgrade_refused")
+        flow.kill()
+
+    def _refuse(self, flow: Any, path: str, refusal: Refused) -> None:
+        self.books.refuse(flow.request.method, path, refusal.reason)
+        body = f"Refused by the scan's guard: {refusal.reason}: {refusal}.\n"
+        flow.response = self._make_response(403, body, {"Content-Type": "text/plain; charset=utf-8", "X-Guard-Refusal": refusal.reason})
+
+
+def _named(request: Any) -> tuple[str, int]:
+    """Host and port as the Host header names them; those of the address where there is none."""
+    header = request.host_header
+    if not header:
+        return request.host, request.port
+    host, colon, port = header.rpartition(":")
+    if colon and port.isdigit() and not host.endswith(":"):
+        return host, int(port)
+    return header, 443 if request.scheme == "https" else 80
+
+
+class Voice:
+    """Standard output, shared by the event loop and the listening thread."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._lock = threading.Lock()
+
+    def say(self, line: str) -> None:
+        with self._lock:
+            try:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            except OSError:
+                os._exit(0)  # Nobody listens any more, so nobody answers for this scan.
+
+    def leave(self) -> None:
+        """End at once, with the last counters; open connections fall with the process."""
+        self.say(self._books.as_line())
+        os._exit(0)
+
+
+def listen(rules: Rules, voice: Voice) -> None:
+    """Follow standard input: permits move the deadline, its end is the end."""
+    for line in sys.stdin:
+        try:
+            rules.permit_until = boot_time() + float(json.loads(line)["permitSeconds"])
+        except (ValueError, KeyError, TypeError):
+            break
+    voice.leave()
+
+
+def make_master(confdir: str, gate: Gate) -> Any:
+    from mitmproxy import master, options
+    from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
+
+    # A certificate of an internal application is rarely one that this machine trusts; what it is worth is not the guard's to judge.
+    opts = options.Options(confdir=confdir, listen_host="127.0.0.1", listen_port=0, ssl_insecure=True, upstream_cert=False)
+    made = master.Master(opts, asyncio.get_running_loop())
+    made.addons.add(core.Core(), proxyserver.Proxyserver(), next_layer.NextLayer(), tlsconfig.TlsConfig(), gate)
+    opts.update(
+        # Connect only when a request was let through, and speak nothing but HTTP/1.
+        connection_strategy="lazy", http2=False, websocket=False, rawtcp=False, tls_version_server_min="UNBOUNDED",
+    )  # fmt: skip
+    return made
+
+
+async def announce(master: Any, gate: Gate, voice: Voice) -> None:
+    await gate.open.wait()
+    voice.say(json.dumps({"listening": master.addons.get("proxyserver").listen_addrs()[0][1]}))
+    while True:
+        await asyncio.sleep(COUNTERS_EVERY_SECONDS)
+        voice.say(gate.books.as_line())
+
+
+async def serve(rules: Rules, confdir: str) -> None:
+    from mitmproxy import http
+
+    books = Books(rules.request_log)
+    voice = Voice(books)
+    gate = Gate(rules, books, http.Response.make)
+    master = make_master(confdir, gate)
+    threading.Thread(target=listen, args=(rules, voice), daemon=True).start()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(announce(master, gate, voice))
+        tasks.create_task(master.run())
+
+
+def main() -> None:
+    os.umask(0o077)
+    rules = Rules(json.loads(sys.stdin.readline()))
+    confdir = tempfile.mkdtemp(prefix="guard-", dir=".")
+    asyncio.run(serve(rules, confdir))
+
+
+if __name__ == "__main__":
+    main()

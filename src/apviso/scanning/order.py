@@ -1,0 +1,31 @@
+"""The order that a scan is given: the one line of JSON at the start of its standard input. Holds no secret."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from apviso.protocol.findings import Finding
+from apviso.protocol.limits import Limits
+from apviso.protocol.states import ModelPreset
+from apviso.protocol.targets import JobTarget
+from apviso.protocol.wire import Wire
+
+# A retest may carry hundreds of findings with their evidence; nothing larger is an order.
+MAX_ORDER_BYTES = 16 * 1024 * 1024
+
+
+class ScanOrder(Wire):
+    """`proxy_url` is the guard, the only way to the target; `work_dir` and `scanners_dir` are absolute paths."""
+
+    scan_id: Annotated[str, Field(min_length=1, max_length=64)]
+    attempt: Annotated[int, Field(ge=1)]
+    model_preset: ModelPreset
+    is_retest: bool = False
+    retest_findings: list[Finding] = Field(default_factory=list)
+    target: JobTarget
+    limits: Limits
+    proxy_url: str
+    work_dir: str
+    scanners_dir: str

@@ -1,0 +1,288 @@
+"""The adapter of the scanner Wapiti: its command line and bounds, and its report turned into findings. Never imports it.
+
+Knows two dialects: 3.2 (Python 3.11) and 3.3 (Python 3.12 and later)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from apviso.protocol.findings import ReportedFinding
+from apviso.protocol.limits import Limits
+from apviso.protocol.states import ModelPreset
+from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
+from apviso.scanning.evidence import curl_command, excerpt
+from apviso.scanning.order import ScanOrder
+
+MAX_REPORT_BYTES = 64 * 1024 * 1024
+MAX_FINDINGS = 1_000
+MAX_SEEDS = 50
+# Where nothing listens: payloads and call-outs that want a helper server of the scanner's makers end here.
+_DEAD_ENDPOINT = "http://127.0.0.1:9/"
+_LOOKING = ("http_headers", "cookieflags", "csp", "https_redirect")
+_LOOKING_SINCE_3_3 = ("inconsistent_redirection", "information_disclosure", "stacktrace_disclosure", "unsecure_password")
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one preset does: the modules that send attacks, and how far the crawl goes."""
+
+    attacks: tuple[str, ...]
+    depth: int
+    files_per_folder: int
+
+
+# Left out: modules that call out or load lists from outside, that need writing, and `ldap`, which takes any error for a find.
+_FREE = ("redirect",)
+_LOW = (*_FREE, "sql", "xss", "file", "exec", "crlf")
+_MEDIUM = (*_LOW, "csrf", "permanentxss", "methods")
+_HIGH = (*_MEDIUM, "timesql", "backup")
+
+PLANS: dict[ModelPreset, Plan] = {
+    ModelPreset.FREE: Plan(_FREE, depth=3, files_per_folder=20),
+    ModelPreset.LOW: Plan(_LOW, depth=8, files_per_folder=50),
+    ModelPreset.MEDIUM: Plan(_MEDIUM, depth=12, files_per_folder=100),
+    ModelPreset.HIGH: Plan(_HIGH, depth=20, files_per_folder=200),
+    ModelPreset.ULTRA: Plan(_HIGH, depth=40, files_per_folder=500),
+}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds: for the crawl, for each attack module, and until the scanner is told to report what it has."""
+
+    crawl: float
+    attack: float
+    stop: float
+
+
+def times(limits: Limits, attacks: int, spent_seconds: float) -> Times:
+    """Shares of the run time that is left; a tenth of it, at most 45 s, is kept for the end of the scan."""
+    left = max(10.0, limits.max_run_seconds - spent_seconds)
+    stop = left - min(45.0, left / 10)
+    crawl = stop / 4
+    return Times(crawl=crawl, attack=max(5.0, (stop - crawl) / max(1, attacks)), stop=stop)
+
+
+def modules(preset: ModelPreset, methods: Iterable[str], version: Version) -> str:
+    """The value of `-m`: an explicit list, so that no module that calls out is ever loaded for use."""
+    old = version < (3, 3)
+    # Version 3.2 reads `sql:post` as "not by POST", 3.3 reads `sql:get` as "only by GET".
+    reading = "" if "POST" in methods else ":post" if old else ":get"
+    attacks = [name if name in ("csrf", "methods") else name + reading for name in PLANS[preset].attacks]
+    return ",".join([*attacks, *_LOOKING, *(() if old else _LOOKING_SINCE_3_3)])
+
+
+def command(order: ScanOrder, start_url: str, version: Version, spent_seconds: float) -> list[str]:
+    """The whole command line. Holds no secret: credentials are added behind the proxy."""
+    plan, work = PLANS[order.model_preset], Path(order.work_dir)
+    bounds = times(order.limits, len(plan.attacks), spent_seconds)
+    tasks = max(1, min(8, int(order.limits.requests_per_second)))
+    # The guard makes requests wait; the scanner must not take that for a slow target.
+    timeout = 15 + 4 * tasks / order.limits.requests_per_second
+    scripts = Path(order.scanners_dir) / "bin"
+    return [
+        str(scripts / "python"), "-I", str(scripts / "wapiti"), "-u", start_url, "--scope", "folder",
+        "-m", modules(order.model_preset, order.limits.methods, version), "-p", order.proxy_url.rstrip("/") + "/",
+        "-f", "json", "-o", str(report_path(order)), "-dr", "1", "-v", "1", "--flush-session",
+        "--store-session", str(work / "session"), "--store-config", str(work / "config"),
+        "--no-bugreport", "--endpoint", _DEAD_ENDPOINT, "--dns-endpoint", "localhost", "--verify-ssl", "0",
+        "--max-scan-time", f"{bounds.crawl:.0f}", "--max-attack-time", f"{bounds.attack:.0f}",
+        "-d", str(plan.depth), "--max-files-per-dir", str(plan.files_per_folder), "--max-parameters", "40",
+        "--tasks", str(tasks), "-t", f"{timeout:.0f}",
+        *(part for pattern in _skipped(order, start_url) for part in ("-x", pattern)),
+        *(part for url in seeds(order) for part in ("-s", url)),
+    ]  # fmt: skip
+
+
+def report_path(order: ScanOrder) -> Path:
+    return Path(order.work_dir) / "wapiti.json"
+
+
+def seeds(order: ScanOrder) -> list[str]:
+    """Pages that a retest must not miss: where its findings were, on the target only."""
+    origin = _origin(order.target.scan_url)
+    urls = dict.fromkeys(finding.url for finding in order.retest_findings if _origin(finding.url) == origin)
+    return list(urls)[:MAX_SEEDS]
+
+
+def _skipped(order: ScanOrder, start_url: str) -> list[str]:
+    """Excluded words as wildcards, so that the crawl does not even ask; the guard refuses whatever these cannot express."""
+    origin = _origin(start_url)
+    return [f"{origin}/*{word}*" for word in order.limits.exclude_paths if re.fullmatch(r"[\w/.-]+", word)]
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class ReportUnreadable(Exception):
+    """There is no report, or it is not one of Wapiti's."""
+
+
+class _Entry(BaseModel):
+    method: str = "GET"
+    path: str = "/"
+    info: str = ""
+    parameter: str | None = None
+    http_request: str = ""
+
+
+class _Infos(BaseModel):
+    crawled_pages_nbr: int = 0
+
+
+class _Report(BaseModel):
+    vulnerabilities: dict[str, list[_Entry]] = {}
+    anomalies: dict[str, list[_Entry]] = {}
+    additionals: dict[str, list[_Entry]] = {}
+    infos: _Infos
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """`pages`: what the crawl found, pages and forms together. `dropped`: findings beyond MAX_FINDINGS."""
+
+    findings: list[ReportedFinding]
+    pages: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    flaw: FlawClass
+    name: str
+    entry: _Entry
+    parameter: str | None
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        return (self.name, "" if entry(self.flaw).site_wide else self.entry.path, self.parameter)
+
+
+CLASSES: dict[str, FlawClass] = {
+    "SQL Injection": FlawClass.SQL_INJECTION,
+    "Blind SQL Injection": FlawClass.SQL_INJECTION,
+    "Command execution": FlawClass.COMMAND_EXECUTION,
+    "Path Traversal": FlawClass.PATH_TRAVERSAL,
+    "Reflected Cross Site Scripting": FlawClass.REFLECTED_XSS,
+    "Stored Cross Site Scripting": FlawClass.STORED_XSS,
+    "HTML Injection": FlawClass.HTML_INJECTION,
+    "Stored HTML Injection": FlawClass.HTML_INJECTION,
+    "LDAP Injection": FlawClass.LDAP_INJECTION,
+    "XPATH Injection": FlawClass.XPATH_INJECTION,
+    "XML External Entity": FlawClass.XXE,
+    "Server Side Request Forgery": FlawClass.SSRF,
+    "Unrestricted File Upload": FlawClass.UNRESTRICTED_UPLOAD,
+    "Open Redirect": FlawClass.OPEN_REDIRECT,
+    "CRLF Injection": FlawClass.CRLF_INJECTION,
+    "Cross Site Request Forgery": FlawClass.CSRF,
+    "Backup file": FlawClass.BACKUP_FILE,
+    "Review Webserver Metafiles for Information Leakage": FlawClass.HIDDEN_RESOURCE,
+    "Stack Trace Disclosure": FlawClass.STACK_TRACE,
+    "Information Disclosure - Full Path": FlawClass.PATH_DISCLOSURE,
+    "Internal Server Error": FlawClass.SERVER_ERROR,
+    "Resource consumption": FlawClass.RESOURCE_CONSUMPTION,
+    "Unencrypted Channels": FlawClass.CLEARTEXT_TRANSPORT,
+    "Cleartext Submission of Password": FlawClass.CLEARTEXT_PASSWORD,
+    "HTTP Strict Transport Security (HSTS)": FlawClass.MISSING_HSTS,
+    "Content Security Policy Configuration": FlawClass.WEAK_CSP,
+    "Clickjacking Protection": FlawClass.CLICKJACKING,
+    "MIME Type Confusion": FlawClass.MIME_SNIFFING,
+    "HttpOnly Flag cookie": FlawClass.COOKIE_NOT_HTTPONLY,
+    "Secure Flag cookie": FlawClass.COOKIE_NOT_SECURE,
+    "Inconsistent Redirection": FlawClass.INCONSISTENT_REDIRECT,
+    "HTTP Methods": FlawClass.HTTP_METHODS,
+}
+
+
+def parse(text: bytes, order: ScanOrder) -> Parsed:
+    """Findings of a report, one per class, path and parameter. Raises ReportUnreadable."""
+    try:
+        report = _Report.model_validate_json(text)
+    except ValidationError as error:
+        raise ReportUnreadable("the scanner's report is not in a known form") from error
+    folded: dict[tuple[str, str, str | None], list[_Sighting]] = {}
+    for sighting in _sightings(report):
+        if not _is_noise(sighting, order.limits):
+            folded.setdefault(sighting.key, []).append(sighting)
+    findings = [_finding(group, _origin(order.target.scan_url)) for group in folded.values()]
+    findings.sort(key=lambda finding: -(finding.cvss_score or 0))
+    return Parsed(findings[:MAX_FINDINGS], report.infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS))
+
+
+def _sightings(report: _Report) -> Iterable[_Sighting]:
+    for group in (report.vulnerabilities, report.anomalies, report.additionals):
+        for name, entries in group.items():
+            flaw = CLASSES.get(name, FlawClass.OTHER)
+            for one in entries:
+                yield _Sighting(flaw, name if flaw is FlawClass.OTHER else flaw, one, _parameter(flaw, one))
+
+
+def _parameter(flaw: FlawClass, one: _Entry) -> str | None:
+    """The parameter (absent: "" in 3.2, null in 3.3), or the name of the cookie, which stands only in the sentence."""
+    if flaw in (FlawClass.COOKIE_NOT_HTTPONLY, FlawClass.COOKIE_NOT_SECURE):
+        named = re.search(r"cookie\s*:?\s*'?([^\s']+)", one.info)
+        return named[1][:500] if named else None
+    return (one.parameter or "")[:500] or None
+
+
+def _is_noise(sighting: _Sighting, limits: Limits) -> bool:
+    """Sayings about the guard instead of the target, and sayings without content."""
+    one = sighting.entry
+    if any(re.search(pattern, one.path, re.IGNORECASE) for pattern in limits.exclude_paths):
+        return True
+    # A form can be judged without being sent; any other word on a refused method is about the guard's refusal.
+    if one.method not in limits.methods and sighting.flaw is not FlawClass.CSRF:
+        return True
+    if sighting.flaw is FlawClass.PATH_DISCLOSURE:
+        return one.info.rpartition(": ")[2] in one.http_request
+    return sighting.flaw is FlawClass.HTTP_METHODS and one.info.rstrip().endswith(":")
+
+
+def _finding(group: list[_Sighting], origin: str) -> ReportedFinding:
+    first = group[0]
+    kind, one = entry(first.flaw), first.entry
+    score, severity = rate(kind.cvss_vector)
+    target, body = _request_parts(one)
+    where = f"in {first.parameter}" if first.parameter else "" if kind.site_wide else f"at {one.path}"
+    title = first.name if first.flaw is FlawClass.OTHER else kind.title
+    return ReportedFinding(
+        title=f"{title} {where}".strip()[:300],
+        severity=severity,
+        cvss_score=score,
+        cvss_vector=kind.cvss_vector,
+        cwe_id=kind.cwe_id,
+        description=f"{kind.description} {CVSS_NOTE}" if kind.cvss_vector else kind.description,
+        evidence=_evidence(group),
+        reproduction=[curl_command(one.method, origin + target, body)],
+        remediation=kind.remediation,
+        # Without the payload: the same flaw must look the same in the next scan.
+        url=excerpt(origin + ("/" if kind.site_wide else one.path), 3_900),
+        method=excerpt(one.method, 32),
+        parameter=first.parameter,
+        detectors=["wapiti"],
+    )
+
+
+def _evidence(group: list[_Sighting]) -> str:
+    one = group[0].entry
+    others = list(dict.fromkeys(f"{s.entry.method} {s.entry.path}: {s.entry.info}" for s in group[1:]))
+    also = ["", f"Seen {len(group)} times, also:", *(excerpt(line, 300) for line in others[:5])] if others else []
+    return "\n".join([excerpt(one.info, 1_000), "", excerpt(one.http_request), *also]).strip()
+
+
+def _request_parts(one: _Entry) -> tuple[str, str]:
+    """Request target and body of the recorded request; the plain path where the record is not one."""
+    head, _, body = one.http_request.partition("\n\n")
+    line = head.partition("\n")[0].split(" ")
+    target = line[1] if len(line) == 3 and line[1].startswith("/") else one.path
+    return excerpt(target, 3_000), excerpt(body, 1_000)

@@ -1,0 +1,1 @@
+"""The control plane: registers runners, judges readiness, leases scans, keeps results."""

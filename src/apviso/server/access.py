@@ -1,0 +1,168 @@
+"""Who is calling. Routes ask for a noun (`RunnersReader`, `CallingRunner`) and cannot reach another organization's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from apviso.protocol.states import Scope
+from apviso.protocol.tokens import Namespace, Token, parse_token
+from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.db import credentials
+from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
+from apviso.server.resources import Plant, Resources
+
+# `last seen` of a key or runner is written at most this often by calls that are not heartbeats: reads stay reads.
+TOUCH_EVERY = timedelta(seconds=5)
+KEY_TOUCH_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An organization's API key at work."""
+
+    organization_id: OrganizationId
+    key_id: str
+    actor: str
+    scopes: frozenset[Scope]
+    request_id: str
+
+    def may(self, needed: Scope) -> bool:
+        return any(scope.grants(needed) for scope in self.scopes)
+
+
+@dataclass(frozen=True)
+class DaemonCaller:
+    """An enrolled runner at work. With a job's token only that job is open."""
+
+    id: RunnerId
+    organization_id: OrganizationId
+    name: str
+    token: Token
+    job_id: JobId | None
+    request_id: str
+
+    @property
+    def actor(self) -> str:
+        return f"runner:{self.id}"
+
+
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="`apvk_...`", scheme_name="ApiKey")
+_bearer = HTTPBearer(auto_error=False, description="`apvk_...`", scheme_name="ApiKeyBearer")
+_runner_bearer = HTTPBearer(auto_error=False, description="`apvr_...`", scheme_name="RunnerToken")
+
+
+def _presented(header: str | None, authorization: str) -> Token:
+    scheme, _, bearer = authorization.partition(" ")
+    text = header or (bearer if scheme.lower() == "bearer" else "")
+    if not text.strip():
+        raise CredentialMissing
+    token = parse_token(text)
+    if token is None:
+        raise CredentialInvalid
+    return token
+
+
+async def _calling_key(
+    request: Request,
+    plant: Plant,
+    key: Annotated[str | None, Depends(_key_header)],
+    _: Annotated[object, Depends(_bearer)],
+    authorization: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Caller:
+    token = _presented(key, authorization)
+    if token.namespace is not Namespace.API_KEY:
+        raise WrongCredential("This is not an API key (apvk_...); runner and enrollment tokens do not open the public API.")
+    async with plant.database.reading() as work:
+        known = await credentials.find_api_key(work, token.prefix)
+        now = work.now
+    if known is None or not token.matches(known.digest):
+        raise CredentialInvalid
+    request.state.rate_headers = plant.key_throttle.take(known.id).headers()
+    if known.last_used_at is None or now - known.last_used_at > KEY_TOUCH_EVERY:
+        async with plant.database.writing() as work:
+            await credentials.touch_api_key(work, known.id)
+    return Caller(known.organization_id, known.id, known.prefix, known.scopes, request.state.request_id)
+
+
+AnyKey = Annotated[Caller, Depends(_calling_key)]
+
+
+def _with_scope(needed: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    async def check(caller: AnyKey) -> Caller:
+        if not caller.may(needed):
+            raise InsufficientScope(f"This call needs the scope {needed}; the key has {', '.join(sorted(caller.scopes))}.", required=needed)
+        return caller
+
+    return check
+
+
+RunnersReader = Annotated[Caller, Depends(_with_scope(Scope.RUNNERS_READ))]
+RunnersWriter = Annotated[Caller, Depends(_with_scope(Scope.RUNNERS_WRITE))]
+TargetsReader = Annotated[Caller, Depends(_with_scope(Scope.TARGETS_READ))]
+TargetsWriter = Annotated[Caller, Depends(_with_scope(Scope.TARGETS_WRITE))]
+ScansReader = Annotated[Caller, Depends(_with_scope(Scope.SCANS_READ))]
+ScansWriter = Annotated[Caller, Depends(_with_scope(Scope.SCANS_WRITE))]
+FindingsReader = Annotated[Caller, Depends(_with_scope(Scope.FINDINGS_READ))]
+FindingsWriter = Annotated[Caller, Depends(_with_scope(Scope.FINDINGS_WRITE))]
+Administrator = Annotated[Caller, Depends(_with_scope(Scope.ADMIN))]
+
+
+async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCaller:
+    find = credentials.find_job_holder if token.namespace is Namespace.JOB else credentials.find_runner
+    async with plant.database.reading() as work:
+        known = await find(work, token.prefix)
+        now = work.now
+    if known is None or not token.matches(known.digest):
+        raise CredentialInvalid
+    if known.revoked_at is not None:
+        raise RunnerRevoked
+    request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
+    is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
+    if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
+        await _record_contact(plant, known, token)
+    return DaemonCaller(known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id)
+
+
+async def _record_contact(plant: Resources, known: credentials.KnownRunner, token: Token) -> None:
+    async with plant.database.writing() as work:
+        await credentials.record_contact(work, known.id)
+        if known.first_used_at is None:
+            await credentials.record_first_use(work, known.id, token.prefix)
+            await credentials.drop_older_tokens(work, known.id, token.prefix)
+
+
+async def _calling_runner(
+    request: Request,
+    plant: Plant,
+    _: Annotated[object, Depends(_runner_bearer)],
+    authorization: Annotated[str, Header(include_in_schema=False)] = "",
+) -> DaemonCaller:
+    token = _presented(None, authorization)
+    if token.namespace is not Namespace.RUNNER:
+        raise WrongCredential("This is not a runner token (apvr_...); API keys and enrollment tokens do not open the daemon API.")
+    return await _daemon(request, plant, token)
+
+
+async def _calling_job_holder(
+    request: Request,
+    plant: Plant,
+    _: Annotated[object, Depends(_runner_bearer)],
+    authorization: Annotated[str, Header(include_in_schema=False)] = "",
+) -> DaemonCaller:
+    token = _presented(None, authorization)
+    if token.namespace not in (Namespace.RUNNER, Namespace.JOB):
+        raise WrongCredential("This is neither a runner token (apvr_...) nor a job token (apvj_...).")
+    caller = await _daemon(request, plant, token)
+    if caller.job_id is not None and caller.job_id != request.path_params.get("id"):
+        raise WrongCredential("This job token belongs to another job.")
+    return caller
+
+
+CallingRunner = Annotated[DaemonCaller, Depends(_calling_runner)]
+JobHolder = Annotated[DaemonCaller, Depends(_calling_job_holder)]

@@ -1,0 +1,112 @@
+"""Composition root: settings, database, layers and the whole route list on one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+
+from apviso import __version__
+from apviso.server import health, housekeeping, openapi, problems
+from apviso.server.audit import routes as audit
+from apviso.server.db.engine import Database
+from apviso.server.db.upgrade import upgrade
+from apviso.server.enrollment import daemon_routes as enrollment_daemon
+from apviso.server.enrollment import routes as enrollment
+from apviso.server.findings import daemon_routes as findings_daemon
+from apviso.server.findings import routes as findings
+from apviso.server.licensing import routes as licensing
+from apviso.server.organizations import routes as organizations
+from apviso.server.parking import Parking
+from apviso.server.readiness import routes as readiness
+from apviso.server.resources import Resources
+from apviso.server.runners import daemon_routes as runners_daemon
+from apviso.server.runners import routes as runners
+from apviso.server.scans import daemon_routes as scans_daemon
+from apviso.server.scans import release_routes
+from apviso.server.scans import routes as scans
+from apviso.server.settings import Settings
+from apviso.server.signals import Signals
+from apviso.server.stream import routes as stream
+from apviso.server.targets import daemon_routes as targets_daemon
+from apviso.server.targets import routes as targets
+from apviso.server.throttle import Throttle
+from apviso.server.web import BodyLimit, EntityTags, LastResort, RequestContext
+
+ROUTERS = (
+    health.router,
+    openapi.router,
+    readiness.router,
+    enrollment.router,
+    release_routes.router,
+    runners.router,
+    targets.router,
+    scans.router,
+    findings.router,
+    licensing.router,
+    organizations.router,
+    audit.router,
+    stream.router,
+    enrollment_daemon.router,
+    runners_daemon.router,
+    scans_daemon.router,
+    findings_daemon.router,
+    targets_daemon.router,
+)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """The control plane on one database. `clock` is the only source of wall time."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        resources = _assemble(settings, clock)
+        app.state.resources = resources
+        try:
+            await upgrade(resources.database.engine)
+            async with housekeeping.running(resources):
+                yield
+        finally:
+            await resources.database.close()
+
+    app = FastAPI(
+        title="APVISO Runners",
+        version=__version__,
+        summary="Control plane of self-hosted security-test runners.",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would be built from the caller's Host header
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(LastResort),
+            Middleware(BodyLimit, settings=settings),
+            Middleware(EntityTags),
+        ],
+    )
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
+    signals = Signals()
+    return Resources(
+        settings=settings,
+        database=Database(settings.effective_database_url, clock, signals),
+        signals=signals,
+        key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
+        daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
+        enrollment_throttle=Throttle(settings.enrollments_per_minute, time.monotonic),
+        parking=Parking(settings.max_parked_requests),
+        started_at=clock(),
+    )

@@ -1,0 +1,1 @@
+"""Who changed what: every state-changing call leaves one event."""

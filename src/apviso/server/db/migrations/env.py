@@ -1,0 +1,10 @@
+"""Alembic's entry: runs the migrations on the connection it is given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from apviso.server.db.schema import Table
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata, render_as_batch=True)
+context.run_migrations()

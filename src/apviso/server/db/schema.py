@@ -1,0 +1,346 @@
+"""All tables. Columns say what is kept; which change is allowed is decided by the slices' rules."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, TargetId
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """SQLite keeps no zone: write UTC, read aware times, on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+_ID = String(36)
+_IS_ACTIVE = text("status IN ('pending_runner', 'assigned', 'running', 'stale')")
+# SQLite counts up by itself only in a column that is exactly INTEGER.
+_COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads this class attribute
+        datetime: UtcTime,
+        OrganizationId: _ID,
+        RunnerId: _ID,
+        TargetId: _ID,
+        ScanId: _ID,
+        JobId: _ID,
+        FindingId: _ID,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class OrganizationRow(Table):
+    __tablename__ = "organizations"
+    id: Mapped[OrganizationId] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    requires_verification: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKeyRow(Table):
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), index=True)
+    prefix: Mapped[str] = mapped_column(String(12), unique=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(120))
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LicenseRow(Table):
+    """The installed license file of an organization, as it was signed."""
+
+    __tablename__ = "licenses"
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+    installed_at: Mapped[datetime]
+
+
+class IdempotencyRow(Table):
+    """The answer of a create, kept so that a repeat gets it again. Answers that held a secret are kept without it."""
+
+    __tablename__ = "idempotency_keys"
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class TargetRow(Table):
+    __tablename__ = "targets"
+    __table_args__ = (UniqueConstraint("organization_id", "domain"),)
+    id: Mapped[TargetId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    domain: Mapped[str] = mapped_column(String(300))
+    display_url: Mapped[str] = mapped_column(String(2000))
+    scan_url: Mapped[str] = mapped_column(String(2000))
+    visibility: Mapped[str] = mapped_column(String(20))
+    verified_at: Mapped[datetime | None]
+    last_scan_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class EnrollmentTokenRow(Table):
+    __tablename__ = "enrollment_tokens"
+    prefix: Mapped[str] = mapped_column(String(12), primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), index=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(120))
+    labels: Mapped[list[str]]
+    ephemeral: Mapped[bool]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+    exchange_key_sha256: Mapped[str | None] = mapped_column(String(64))
+    runner_id: Mapped[RunnerId | None]
+
+
+class RunnerRow(Table):
+    __tablename__ = "runners"
+    __table_args__ = (Index(None, "organization_id", "revoked_at"),)
+    id: Mapped[RunnerId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    token_prefix: Mapped[str] = mapped_column(String(12))
+    ephemeral: Mapped[bool]
+    labels: Mapped[list[str]]
+    max_concurrency: Mapped[int | None]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    # What an administrator wants.
+    admin_state: Mapped[str] = mapped_column(String(12), default="enabled")
+    admin_note: Mapped[str | None] = mapped_column(String(1000))
+    admin_until: Mapped[datetime | None]
+    drain_deadline: Mapped[datetime | None]
+    rotate_requested_at: Mapped[datetime | None]
+    # What the runner said last.
+    version: Mapped[str] = mapped_column(String(64))
+    protocol_version: Mapped[int]
+    os: Mapped[str] = mapped_column(String(64))
+    arch: Mapped[str] = mapped_column(String(64))
+    container_engine: Mapped[str] = mapped_column(String(64))
+    configured_concurrency: Mapped[int]
+    provider_state: Mapped[dict[str, Any]]
+    capabilities: Mapped[dict[str, Any]]
+    health: Mapped[dict[str, Any]]
+    boot_id: Mapped[str | None] = mapped_column(String(128))
+    previous_boot_id: Mapped[str | None] = mapped_column(String(128))
+    beat_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    claim_poll_age_ms: Mapped[int | None] = mapped_column(BigInteger)
+    duplicate_seen_at: Mapped[datetime | None]
+    last_heartbeat_at: Mapped[datetime | None]
+    last_contact_at: Mapped[datetime | None]
+    goodbye_at: Mapped[datetime | None]
+    # What the history last recorded, so that a sweep writes changes only.
+    observed_status: Mapped[str | None] = mapped_column(String(10))
+    observed_reasons: Mapped[list[str] | None]
+
+
+class RunnerTokenRow(Table):
+    __tablename__ = "runner_tokens"
+    prefix: Mapped[str] = mapped_column(String(12), primary_key=True)
+    runner_id: Mapped[RunnerId] = mapped_column(ForeignKey("runners.id"), index=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+    first_used_at: Mapped[datetime | None]
+
+
+class RunnerIntervalRow(Table):
+    """A stretch of one runner status; the open one has no end."""
+
+    __tablename__ = "runner_intervals"
+    __table_args__ = (Index(None, "runner_id", "since"),)
+    id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    runner_id: Mapped[RunnerId] = mapped_column(ForeignKey("runners.id"))
+    status: Mapped[str] = mapped_column(String(10))
+    reasons: Mapped[list[str]]
+    since: Mapped[datetime]
+    until: Mapped[datetime | None]
+
+
+class HeartbeatGapRow(Table):
+    """A stretch without heartbeats that was longer than the late limit, written when the next heartbeat came."""
+
+    __tablename__ = "heartbeat_gaps"
+    __table_args__ = (Index(None, "runner_id", "since"),)
+    id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    runner_id: Mapped[RunnerId] = mapped_column(ForeignKey("runners.id"))
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+
+
+class ScanRow(Table):
+    """A scan and its job: one row, two identities. `attempt` is the fence: the number of the latest claim."""
+
+    __tablename__ = "scans"
+    __table_args__ = (
+        Index(None, "organization_id", "created_at"),
+        Index(None, "organization_id", "status"),
+        Index(None, "target_id", "status"),
+        Index(None, "status", "not_before"),
+        # Two scans never run against one target; the database itself keeps that.
+        Index("uq_scans_active_target", "target_id", unique=True, sqlite_where=_IS_ACTIVE, postgresql_where=_IS_ACTIVE),
+    )
+    id: Mapped[ScanId] = mapped_column(primary_key=True)
+    job_id: Mapped[JobId] = mapped_column(unique=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    target_id: Mapped[TargetId] = mapped_column(ForeignKey("targets.id"))
+    target_visibility: Mapped[str] = mapped_column(String(20))
+    requested_runner_id: Mapped[RunnerId | None] = mapped_column(ForeignKey("runners.id"))
+    runner_id: Mapped[RunnerId | None] = mapped_column(ForeignKey("runners.id"))
+    avoid_runner_id: Mapped[RunnerId | None]
+    status: Mapped[str] = mapped_column(String(20))
+    status_reason: Mapped[str | None] = mapped_column(String(2100))
+    end_reason: Mapped[str | None] = mapped_column(String(30))
+    attempt: Mapped[int]
+    infrastructure_failures: Mapped[int]
+    not_before: Mapped[datetime | None]
+    model_preset: Mapped[str] = mapped_column(String(10))
+    is_retest: Mapped[bool]
+    parent_scan_id: Mapped[ScanId | None]
+    finding_ids: Mapped[list[str]]
+    scan_image_digest: Mapped[str | None] = mapped_column(String(100))
+    phase: Mapped[str | None] = mapped_column(String(100))
+    percent: Mapped[float]
+    requests: Mapped[int] = mapped_column(BigInteger)
+    coverage: Mapped[dict[str, Any] | None]
+    cancel_requested_at: Mapped[datetime | None]
+    cancel_reason: Mapped[str | None] = mapped_column(String(30))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class AttemptRow(Table):
+    """One claim of a scan by one runner. It is live while `ended_at` is empty and its number is the scan's."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (UniqueConstraint("runner_id", "nonce"), Index(None, "target_id", "silent_at"), Index(None, "runner_id", "ended_at"))
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    target_id: Mapped[TargetId] = mapped_column(ForeignKey("targets.id"))
+    runner_id: Mapped[RunnerId] = mapped_column(ForeignKey("runners.id"))
+    nonce: Mapped[str] = mapped_column(String(128))
+    job_token_prefix: Mapped[str] = mapped_column(String(12), unique=True)
+    job_token_sha256: Mapped[str] = mapped_column(String(64))
+    assigned_at: Mapped[datetime]
+    heard_at: Mapped[datetime]
+    renewed_at: Mapped[datetime]
+    lease_expires_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    preflight: Mapped[dict[str, Any] | None]
+    runtime_metadata: Mapped[dict[str, Any] | None]
+    last_seq: Mapped[int]
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[str | None] = mapped_column(String(30))
+    finish: Mapped[dict[str, Any] | None]
+    # From when on it is certain that this attempt sends nothing to the target any more; empty while it may.
+    silent_at: Mapped[datetime | None]
+
+
+class ScanEventRow(Table):
+    __tablename__ = "scan_events"
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    type: Mapped[str] = mapped_column(String(10))
+    body: Mapped[dict[str, Any]]
+
+
+class SupersededEventRow(Table):
+    """What an attempt sent after it had lost its lease: kept as evidence, never part of the scan."""
+
+    __tablename__ = "superseded_events"
+    id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), index=True)
+    attempt: Mapped[int]
+    received_at: Mapped[datetime]
+    events: Mapped[list[str]]
+
+
+class FindingRow(Table):
+    """One flaw of one target over all scans, known by its fingerprint."""
+
+    __tablename__ = "findings"
+    __table_args__ = (UniqueConstraint("target_id", "fingerprint"), Index(None, "organization_id", "last_seen_at"))
+    id: Mapped[FindingId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    target_id: Mapped[TargetId] = mapped_column(ForeignKey("targets.id"))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    severity: Mapped[str] = mapped_column(String(10))
+    user_status: Mapped[str] = mapped_column(String(20))
+    last_scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"))
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    content: Mapped[dict[str, Any]]
+
+
+class SightingRow(Table):
+    """A finding as one attempt of one scan saw it."""
+
+    __tablename__ = "sightings"
+    __table_args__ = (Index(None, "finding_id"),)
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    finding_id: Mapped[FindingId] = mapped_column(ForeignKey("findings.id"), primary_key=True)
+    severity: Mapped[str] = mapped_column(String(10))
+    content: Mapped[dict[str, Any]]
+
+
+class AuditRow(Table):
+    __tablename__ = "audit_events"
+    __table_args__ = (Index(None, "organization_id", "at"),)
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(60))
+    subject_type: Mapped[str] = mapped_column(String(30))
+    subject_id: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]]
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class StreamRow(Table):
+    """An event of the organization's live stream; its number is what `Last-Event-ID` resumes from."""
+
+    __tablename__ = "stream_events"
+    __table_args__ = (Index(None, "organization_id", "id"),)
+    id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    at: Mapped[datetime] = mapped_column(index=True)
+    type: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]]

@@ -1,0 +1,1 @@
+"""How a runner comes in: one-time tokens and their crash-safe exchange."""

@@ -1,0 +1,1 @@
+"""What scans found, over attempts and scans."""

@@ -1,0 +1,118 @@
+"""`POST /api/runner/jobs/{id}/events`: takes the numbered events of an attempt, in order and once, and knows the findings among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from fastapi.responses import JSONResponse
+from prometheus_client import Counter
+
+from apviso.protocol.daemon import EventBatch, EventsAnswer
+from apviso.protocol.findings import ReportedFinding
+from apviso.protocol.scan_events import FindingEvent, PhaseEvent, ProgressEvent, ScanEvent, StatsEvent
+from apviso.protocol.states import Severity
+from apviso.server.access import DaemonCaller, JobHolder
+from apviso.server.db.engine import Work
+from apviso.server.errors import LeaseLost, SequenceGap, problem_response, responses
+from apviso.server.findings import store
+from apviso.server.findings.fingerprint import fingerprint
+from apviso.server.resources import Writing
+from apviso.server.scans import store as scans
+from apviso.server.scans.daemon_routes import ON_A_JOB, of_caller
+from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.leases import holder_of
+from apviso.server.signals import log_topic
+from apviso.server.stream import store as stream
+
+router = APIRouter(prefix="/api/runner/jobs", tags=["daemon"])
+FENCED = Counter("apviso_fenced_writes_total", "Calls for attempts that no longer held the lease")
+EXAMPLE = {"attempt": 1, "events": [{"seq": 1, "at": "2026-05-03T09:15:32Z", "type": "log", "level": "info", "message": "hello"}]}
+
+
+@router.post("/{id}/events", response_model=EventsAnswer, responses=responses(*ON_A_JOB, SequenceGap))
+async def append_events(
+    id: str, batch: Annotated[EventBatch, Body(examples=[EXAMPLE])], caller: JobHolder, work: Writing
+) -> EventsAnswer | JSONResponse:
+    """Store events; their numbers start at 1 without gaps. Repeats are ignored.
+
+    A gap is refused with `expectedSeq`, and nothing of the batch is kept.
+    """
+    scan, attempt = await of_caller(work, caller, id, batch.attempt)
+    try:
+        holder = holder_of(scan, attempt, caller.id)
+    except LeaseLost as lost:
+        return await _keep_apart(work, scan, attempt, batch, caller, lost)
+    new = next_events(batch.events, holder.last_seq)
+    if new:
+        await scans.add_events(work, holder, new)
+        for event in new:
+            if isinstance(event, FindingEvent):
+                await _know(work, scan, holder, event.finding)
+        await _note_progress(work, scan, new)
+        work.hints.add(log_topic(scan.id))
+    await scans.edit_attempt(work, holder, last_seq=holder.last_seq + len(new))
+    return EventsAnswer(acked_seq=holder.last_seq + len(new), cancel_requested_at=scan.cancel_requested_at)
+
+
+def next_events(events: Sequence[ScanEvent], last_seq: int) -> list[ScanEvent]:
+    """The events that continue after `last_seq`; what was stored before is left out. Raises SequenceGap."""
+    new: list[ScanEvent] = []
+    for event in events:
+        expected = last_seq + len(new) + 1
+        if event.seq > expected:
+            raise SequenceGap(expectedSeq=last_seq + 1)
+        if event.seq == expected:
+            new.append(event)
+    return new
+
+
+async def _keep_apart(
+    work: Work, scan: ScanFacts, attempt: AttemptFacts | None, batch: EventBatch, caller: DaemonCaller, lost: LeaseLost
+) -> JSONResponse:
+    # Answered, not raised: what came too late is kept as evidence, and raising would roll that back.
+    FENCED.inc()
+    if attempt is not None and batch.events:
+        await scans.add_superseded(work, scan.id, attempt.number, [event.model_dump_json(by_alias=True) for event in batch.events])
+    return problem_response(lost, caller.request_id)
+
+
+async def _know(work: Work, scan: ScanFacts, attempt: AttemptFacts, found: ReportedFinding) -> None:
+    finding_id, is_new = await store.record(work, scan, found, fingerprint(found))
+    before = await store.find_sighting(work, attempt, finding_id)
+    if before is not None:
+        await store.replace_sighting(work, attempt, finding_id, merged(before, found))
+        return
+    await store.add_sighting(work, attempt, finding_id, found)
+    if is_new:
+        data = {"findingId": finding_id, "scanId": scan.id, "severity": found.severity, "title": found.title}
+        await stream.publish(work, scan.organization_id, "finding.created", **data)
+
+
+def merged(first: ReportedFinding, again: ReportedFinding) -> ReportedFinding:
+    """One finding of two sightings in one attempt: the first evidence, the worse severity, all detectors."""
+    ranks = list(Severity)
+    worse = again if ranks.index(again.severity) < ranks.index(first.severity) else first
+    detectors = list(dict.fromkeys([*first.detectors, *again.detectors]))[:20]
+    graded = {"severity": worse.severity, "cvss_score": worse.cvss_score, "cvss_vector": worse.cvss_vector}
+    return first.model_copy(update={**graded, "detectors": detectors})
+
+
+async def _note_progress(work: Work, scan: ScanFacts, events: Sequence[ScanEvent]) -> None:
+    seen: dict[str, Any] = {}
+    for event in events:
+        match event:
+            case PhaseEvent():
+                seen["phase"] = event.name
+            case ProgressEvent():
+                seen["percent"] = event.percent
+                if event.requests is not None:
+                    seen["requests"] = event.requests
+            case StatsEvent():
+                seen["requests"] = event.requests
+            case _:
+                pass
+    if seen:
+        await scans.record_progress(work, scan.id, **seen)
+        await stream.publish(work, scan.organization_id, "scan.progress", scanId=scan.id, attempt=scan.attempt, **seen)

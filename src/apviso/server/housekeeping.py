@@ -1,0 +1,75 @@
+"""Timed duties: one loop, each duty in a transaction of its own, so that one that fails does not keep the others from being done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from apviso.server.audit import store as audit
+from apviso.server.db import answers
+from apviso.server.db.engine import Work
+from apviso.server.readiness.watch import observe_readiness
+from apviso.server.resources import Resources
+from apviso.server.runners import store as runners
+from apviso.server.runners.watch import observe_everyone, policy_of
+from apviso.server.scans.duties import run_timers
+from apviso.server.signals import jobs_topic
+from apviso.server.stream import store as stream
+
+log = structlog.get_logger("apviso.housekeeping")
+# A duty that hangs must not stop the clock for the others.
+DUTY_SECONDS = 30.0
+
+Duty = Callable[[Work, Resources], Awaitable[None]]
+
+
+async def watch_runners(work: Work, plant: Resources) -> None:
+    """Note who went silent, fell ill or came back."""
+    await observe_everyone(work, policy_of(plant))
+
+
+async def end_pauses(work: Work, plant: Resources) -> None:
+    """Pauses with an end are over when it comes."""
+    for organization_id, runner_id in await runners.end_expired_pauses(work):
+        await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
+        work.hints.add(jobs_topic(organization_id))
+
+
+async def forget(work: Work, plant: Resources) -> None:
+    """Drop what is kept for a time only."""
+    timers = plant.settings.timers
+    await answers.forget_before(work, work.now - timers.idempotency_kept)
+    await stream.forget_before(work, work.now - timers.stream_kept)
+
+
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
+
+
+async def run_once(plant: Resources) -> None:
+    """Do every duty once, now."""
+    for duty in DUTIES:
+        try:
+            async with asyncio.timeout(DUTY_SECONDS), plant.database.writing() as work:
+                await duty(work, plant)
+        except Exception:  # a database that is away comes back; the next round does what this one could not
+            log.exception("duty failed", duty=duty.__name__)
+
+
+@asynccontextmanager
+async def running(plant: Resources) -> AsyncIterator[None]:
+    """Run the duties again and again while the application lives."""
+
+    async def loop() -> None:
+        while True:
+            await run_once(plant)
+            await asyncio.sleep(plant.settings.housekeeping_interval_seconds)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(loop(), name="housekeeping")
+        try:
+            yield
+        finally:
+            task.cancel()

@@ -1,0 +1,1 @@
+"""What a license permits, checked offline."""

@@ -1,0 +1,149 @@
+"""All SQL of organizations and their API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from apviso.protocol.access import ApiKey
+from apviso.protocol.states import Scope
+from apviso.protocol.tokens import Token
+from apviso.protocol.wire import OrganizationId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import ApiKeyRow, OrganizationRow
+from apviso.server.errors import ApiKeyNotFound
+from apviso.server.paging import Page
+
+
+@dataclass(frozen=True)
+class Organization:
+    """Who owns targets, runners and scans. `requires_verification`: control of what the Internet can name must be proved first."""
+
+    id: OrganizationId
+    name: str
+    requires_verification: bool
+
+
+_COLUMNS = (OrganizationRow.id, OrganizationRow.name, OrganizationRow.requires_verification)
+
+
+async def get(work: Work, organization_id: OrganizationId) -> Organization:
+    """The organization of a caller: it exists, because its key does."""
+    row = (await work.db.execute(select(*_COLUMNS).where(OrganizationRow.id == organization_id))).one()
+    return Organization(row.id, row.name, row.requires_verification)
+
+
+async def lock(work: Work, organization_id: OrganizationId) -> None:
+    """Keep two changes from counting against the same limit at the same time."""
+    await work.db.execute(select(OrganizationRow.id).where(OrganizationRow.id == organization_id).with_for_update())
+
+
+async def find_by_name(work: Work, name: str) -> Organization | None:
+    row = (await work.db.execute(select(*_COLUMNS).where(OrganizationRow.name == name))).one_or_none()
+    return None if row is None else Organization(row.id, row.name, row.requires_verification)
+
+
+async def list_organizations(work: Work) -> list[Organization]:
+    """All of them, oldest first; for the operator of the host alone."""
+    rows = await work.db.execute(select(*_COLUMNS).order_by(OrganizationRow.id))
+    return [Organization(row.id, row.name, row.requires_verification) for row in rows]
+
+
+async def create(work: Work, name: str) -> bool:
+    """Add an organization; False where the name is taken."""
+    upsert = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
+    won = await work.db.execute(
+        upsert(OrganizationRow)
+        .values(id=str(uuid_utils.uuid7()), name=name, requires_verification=True, created_at=work.now)
+        .on_conflict_do_nothing()
+    )
+    return won.rowcount == 1
+
+
+async def set_requires_verification(work: Work, organization_id: OrganizationId, required: bool) -> bool:
+    """Switch the proof of control on or off; False where it stood so already."""
+    row = OrganizationRow
+    won = await work.db.execute(
+        update(row).where(row.id == organization_id, row.requires_verification.is_not(required)).values(requires_verification=required)
+    )
+    return won.rowcount == 1
+
+
+def _mine(organization_id: OrganizationId) -> list[ColumnElement[bool]]:
+    return [ApiKeyRow.organization_id == organization_id, ApiKeyRow.revoked_at.is_(None)]
+
+
+def _key(row: Mapping[Any, Any]) -> ApiKey:
+    return ApiKey.model_validate({**row, "key_prefix": row["prefix"]})
+
+
+async def add_key(
+    work: Work, organization_id: OrganizationId, token: Token, name: str, scopes: list[Scope], expires_at: datetime | None
+) -> ApiKey:
+    """Keep the digest of a new key."""
+    key_id = str(uuid_utils.uuid7())
+    await work.db.execute(
+        insert(ApiKeyRow).values(
+            id=key_id,
+            organization_id=organization_id,
+            prefix=token.prefix,
+            secret_sha256=token.digest(),
+            name=name,
+            scopes=scopes,
+            created_at=work.now,
+            expires_at=expires_at,
+        )
+    )
+    return await get_key(work, organization_id, key_id)
+
+
+async def get_key(work: Work, organization_id: OrganizationId, key_id: str) -> ApiKey:
+    """A key that is not revoked. Raises ApiKeyNotFound, also for another organization's."""
+    rows = await work.db.execute(select(ApiKeyRow.__table__).where(*_mine(organization_id), ApiKeyRow.id == key_id))
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise ApiKeyNotFound
+    return _key(row)
+
+
+async def list_keys(work: Work, organization_id: OrganizationId, page: Page) -> tuple[list[ApiKey], int]:
+    """Keys that are not revoked, newest first, and how many there are."""
+    mine = _mine(organization_id)
+    total = await work.db.scalar(select(func.count()).select_from(ApiKeyRow).where(*mine))
+    rows = await work.db.execute(
+        select(ApiKeyRow.__table__)
+        .where(*mine)
+        .order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id.desc())
+        .offset(page.offset)
+        .limit(page.limit)
+    )
+    return [_key(row) for row in rows.mappings()], total or 0
+
+
+async def list_scopes(work: Work, organization_id: OrganizationId) -> dict[str, frozenset[Scope]]:
+    """What each key that works now may do, by key id."""
+    in_time = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > work.now)
+    rows = await work.db.execute(select(ApiKeyRow.id, ApiKeyRow.scopes).where(*_mine(organization_id), in_time))
+    return {row.id: frozenset(map(Scope, row.scopes)) for row in rows}
+
+
+async def edit_key(work: Work, organization_id: OrganizationId, key_id: str, **values: Any) -> None:
+    await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(**values))
+
+
+async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -> bool:
+    """End a key at once; False where it was revoked before."""
+    won = await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(revoked_at=work.now))
+    return won.rowcount == 1
+
+
+async def has_key(work: Work, organization_id: OrganizationId, key_id: str) -> bool:
+    """Whether the organization ever had this key, revoked or not."""
+    found = select(ApiKeyRow.id).where(ApiKeyRow.organization_id == organization_id, ApiKeyRow.id == key_id)
+    return await work.db.scalar(found) is not None

@@ -1,0 +1,76 @@
+"""Exception handlers: whatever goes wrong while a request is answered leaves as problem+json."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from apviso.protocol.problems import FieldProblem
+from apviso.server.errors import (
+    BadRequest,
+    DatabaseUnavailable,
+    InvalidFields,
+    MalformedJson,
+    MethodNotAllowed,
+    NoSuchRoute,
+    Refusal,
+    problem_response,
+)
+
+log = structlog.get_logger("apviso.http")
+# What the framework says of a body that is no UTF-8 or is nested beyond reason.
+UNREADABLE_BODY = "There was an error parsing the body"
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework_said_no)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, _database_failed)
+
+
+def _answer(request: Request, refusal: Refusal) -> JSONResponse:
+    return problem_response(refusal, request.state.request_id)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        return _answer(request, MalformedJson())
+    return _answer(request, InvalidFields([FieldProblem(field=_field(item["loc"]), message=str(item["msg"])) for item in found[:50]]))
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """`body.events.0.seq` without the leading place, which the client knows. Names that the client made up may be no valid text."""
+    named = ".".join(str(part)[:100] for part in location[1:]) or str(location[0])
+    return named.encode(errors="replace").decode()
+
+
+async def _framework_said_no(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 400 if error.detail == UNREADABLE_BODY:
+            return _answer(request, MalformedJson())
+        case 404:
+            return _answer(request, NoSuchRoute())
+        case 405:
+            return _answer(request, MethodNotAllowed(headers=dict(error.headers or {})))
+        case _:
+            return _answer(request, BadRequest())
+
+
+async def _database_failed(request: Request, error: Exception) -> JSONResponse:
+    log.error("database failed", error=type(error.orig).__name__ if isinstance(error, DBAPIError) else type(error).__name__)
+    return _answer(request, DatabaseUnavailable(retry_after=2))

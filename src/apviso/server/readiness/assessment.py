@@ -1,0 +1,347 @@
+"""Decides whether a scan may start, and exactly why not. One pure function judges readiness, a start, and every queued scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from apviso.protocol.licenses import License
+from apviso.protocol.readiness import Check, CheckCode, Readiness, RunnerSummary, WaitingFor
+from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, AdminState, RunnerStatus, Visibility
+from apviso.protocol.wire import RunnerId, format_instant
+from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.presence import Presence, admin_state_at
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A runner with its presence at the time of the question. `busy_until` are the expected ends of what it runs."""
+
+    facts: RunnerFacts
+    presence: Presence
+    busy_until: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """The target in question. `is_idle` and `idle_after` tell whether an earlier scan may still touch it."""
+
+    visibility: Visibility
+    is_verified: bool
+    needs_proof: bool
+    is_idle: bool = True
+    idle_after: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything that the answer depends on. `not_before` is set for a scan that waits for its next attempt."""
+
+    license: License
+    live_leases: int
+    candidates: Sequence[Candidate]
+    now: datetime
+    target: TargetFacts | None = None
+    requested_runner_id: RunnerId | None = None
+    not_before: datetime | None = None
+
+
+# What `target_idle` observes: a scan of the target is active, or one that ended may still send what it had begun.
+SCANNED, SETTLING = "scanned", "settling"
+
+_Keep = Callable[[Candidate], bool]
+
+
+def assess(question: Question) -> Readiness:
+    """Judge every check in order; the first that fails is the primary blocker."""
+    stages = _Stages(question)
+    checks = [*_license_checks(question), *stages.checks, *_capacity_checks(question), *_target_checks(question)]
+    failed = [check for check in checks if not check.ok]
+    passed = {check.code for check in checks if check.ok}
+    is_ready = not failed
+    return Readiness(
+        ready=is_ready,
+        visibility=question.target.visibility if question.target else None,
+        visibility_ok=CheckCode.VISIBILITY_ALLOWED in passed and CheckCode.TARGET_VERIFIED in passed,
+        runner_ok=passed >= _RUNNER_CODES,
+        capacity_ok={CheckCode.RUNNER_CAPACITY, CheckCode.LICENSE_CAPACITY} <= passed,
+        selected_runner_id=stages.selected,
+        reason=failed[0].message if failed else None,
+        primary_blocker=failed[0].code if failed else None,
+        checks=checks,
+        # Null when ready: a time that moves with every look would give every answer a new entity tag.
+        estimated_start_at=None if is_ready else _estimate(question, failed, stages),
+        license=question.license,
+        runners=[_summary(candidate) for candidate in stages.listed],
+    )
+
+
+def waiting_for(readiness: Readiness) -> WaitingFor:
+    """The same answer, for a scan that is in the queue."""
+    return WaitingFor(
+        primary_blocker=readiness.primary_blocker,
+        reason=readiness.reason or "A runner can take this scan; it is about to be claimed.",
+        checks=readiness.checks,
+        estimated_start_at=readiness.estimated_start_at,
+    )
+
+
+_RUNNER_CODES = frozenset(
+    {
+        CheckCode.RUNNER_REGISTERED,
+        CheckCode.RUNNER_ONLINE,
+        CheckCode.RUNNER_ACCEPTING,
+        CheckCode.RUNNER_HEALTHY,
+        CheckCode.RUNNER_COMPATIBLE,
+    }
+)
+
+
+def _summary(candidate: Candidate) -> RunnerSummary:
+    facts = candidate.facts
+    return RunnerSummary(
+        id=facts.id,
+        name=facts.name,
+        status=candidate.presence.status,
+        configured_concurrency=facts.configured_concurrency,
+        current_jobs=facts.live_leases,
+    )
+
+
+def _check(code: CheckCode, ok: bool, message: str, observed: JsonValue, required: JsonValue, fix: str) -> Check:
+    return Check(code=code, ok=ok, message=message, observed=observed, required=required, fix=None if ok else fix)
+
+
+def _license_checks(question: Question) -> list[Check]:
+    held = question.license
+    allowed: list[JsonValue] = [*held.allowed_target_visibilities]
+    target = question.target
+    is_allowed = target is None or target.visibility in held.allowed_target_visibilities
+    is_proved = target is None or target.is_verified or not (target.needs_proof and target.visibility in VISIBILITIES_NEEDING_PROOF)
+    return [
+        _check(
+            CheckCode.LICENSE_ACTIVE,
+            held.can_start_self_hosted_scan,
+            f"The {held.plan} license is {held.license_state}.",
+            held.license_state,
+            ["active", "grace"],
+            "Install a valid license with `apviso admin license install FILE`.",
+        ),
+        _check(
+            CheckCode.VISIBILITY_ALLOWED,
+            is_allowed,
+            "No target was named."
+            if target is None
+            else f"The license {'permits' if is_allowed else 'does not permit'} {target.visibility} targets.",
+            target.visibility if target else None,
+            allowed,
+            "Change the target's visibility, or install a license that names it.",
+        ),
+        _check(
+            CheckCode.TARGET_VERIFIED,
+            is_proved,
+            "No target was named."
+            if target is None
+            else "Control of the target is proved or need not be."
+            if is_proved
+            else f"Control of this {target.visibility} target has not been proved.",
+            None if target is None else target.is_verified,
+            True,
+            "Prove control of the target, or switch the requirement off with `apviso admin organization --no-require-verification`.",
+        ),
+    ]
+
+
+@dataclass
+class _Stages:
+    """The runner checks: each one keeps the runners that pass, so a scan is ready only if one runner passes them all."""
+
+    question: Question
+    checks: list[Check] = field(default_factory=list)
+    listed: list[Candidate] = field(default_factory=list)
+    able: list[Candidate] = field(default_factory=list)
+    selected: RunnerId | None = None
+
+    def __post_init__(self) -> None:
+        asked = self.question.requested_runner_id
+        self.listed = [
+            candidate
+            for candidate in self.question.candidates
+            if candidate.presence.status is not RunnerStatus.REVOKED and asked in (None, candidate.facts.id)
+        ]
+        left = self.listed
+        for code, keep, tell in (
+            (CheckCode.RUNNER_REGISTERED, _is_registered, _tell_registered),
+            (CheckCode.RUNNER_ONLINE, _is_present, _tell_online),
+            (CheckCode.RUNNER_ACCEPTING, self._is_enabled, _tell_accepting),
+            (CheckCode.RUNNER_HEALTHY, _is_healthy, _tell_healthy),
+            (CheckCode.RUNNER_COMPATIBLE, self._can_reach, _tell_compatible),
+        ):
+            left = self._judge(code, keep, tell, left)
+        self.able = left
+        free = self._judge(CheckCode.RUNNER_CAPACITY, _has_slot, _tell_capacity, left)
+        chosen = min(free or left, key=lambda candidate: (-candidate.facts.free_slots, candidate.facts.id), default=None)
+        self.selected = chosen.facts.id if chosen else None
+
+    def _judge(self, code: CheckCode, keep: _Keep, tell: Callable[[_Told], _Telling], before: list[Candidate]) -> list[Candidate]:
+        kept = [candidate for candidate in before if keep(candidate)]
+        if not before and code is not CheckCode.RUNNER_REGISTERED:
+            blocker = next(check.code for check in self.checks if not check.ok)
+            self.checks.append(_check(code, False, f"Cannot be judged before {blocker} holds.", 0, 1, f"Mend {blocker} first."))
+            return []
+        telling = tell(_Told(before, kept, self.question))
+        self.checks.append(_check(code, bool(kept), telling.message, telling.observed, telling.required, telling.fix))
+        return kept
+
+    def _is_enabled(self, candidate: Candidate) -> bool:
+        return admin_state_at(candidate.facts, self.question.now) is AdminState.ENABLED
+
+    def _can_reach(self, candidate: Candidate) -> bool:
+        return self.question.target is None or candidate.facts.can_reach(self.question.target.visibility)
+
+
+@dataclass(frozen=True)
+class _Told:
+    before: list[Candidate]
+    kept: list[Candidate]
+    question: Question
+
+    @property
+    def names(self) -> str:
+        listed = [candidate.facts.name for candidate in self.before[:3]]
+        return ", ".join(listed) + (f" and {len(self.before) - 3} more" if len(self.before) > 3 else "")
+
+
+@dataclass(frozen=True)
+class _Telling:
+    message: str
+    fix: str
+    observed: JsonValue
+    required: JsonValue = 1
+
+
+def _is_registered(_: Candidate) -> bool:
+    return True
+
+
+def _is_present(candidate: Candidate) -> bool:
+    return candidate.presence.is_present
+
+
+def _is_healthy(candidate: Candidate) -> bool:
+    return not candidate.presence.blocking_faults
+
+
+def _has_slot(candidate: Candidate) -> bool:
+    return candidate.facts.free_slots > 0
+
+
+def _tell_registered(told: _Told) -> _Telling:
+    if told.question.requested_runner_id is not None and not told.kept:
+        return _Telling("The runner asked for is revoked.", "Ask for another runner, or for none.", 0)
+    message = f"{len(told.kept)} registered." if told.kept else "No runner is registered."
+    return _Telling(message, "Create an enrollment token and run `apviso register` on a host that reaches the target.", len(told.kept))
+
+
+def _tell_online(told: _Told) -> _Telling:
+    if told.kept:
+        return _Telling(f"{len(told.kept)} of {len(told.before)} in contact.", "", len(told.kept))
+    latest = max((c.facts.last_contact_at for c in told.before if c.facts.last_heartbeat_at and c.facts.last_contact_at), default=None)
+    seen = f"last contact {format_instant(latest)}" if latest else "never heard of since enrollment"
+    return _Telling(
+        f"No runner is online: {told.names} ({seen}).",
+        "Start `apviso run` on the runner's host; `apviso doctor` there says what is wrong.",
+        0,
+    )
+
+
+def _tell_accepting(told: _Told) -> _Telling:
+    states: list[JsonValue] = [*sorted({admin_state_at(c.facts, told.question.now) for c in told.before})]
+    message = f"{len(told.kept)} accept scans." if told.kept else f"{told.names} is {' or '.join(map(str, states))} and takes no new scan."
+    return _Telling(message, "Resume a runner: `POST /api/v1/runners/{id}/resume`.", states, ["enabled"])
+
+
+def _tell_healthy(told: _Told) -> _Telling:
+    faults: list[JsonValue] = [*sorted({fault for c in told.before for fault in c.presence.blocking_faults})]
+    message = (
+        f"{len(told.kept)} healthy."
+        if told.kept
+        else f"{told.names} has a fault that keeps it from running scans: {', '.join(map(str, faults))}."
+    )
+    return _Telling(message, "Run `apviso doctor` on the runner's host and follow its next steps.", faults, [])
+
+
+def _tell_compatible(told: _Told) -> _Telling:
+    target = told.question.target
+    if target is None:
+        return _Telling("No target was named.", "", len(told.kept))
+    message = (
+        f"{len(told.kept)} can reach {target.visibility} targets."
+        if told.kept
+        else f"{told.names} does not take {target.visibility} targets."
+    )
+    return _Telling(message, f"Enroll a runner that takes {target.visibility} targets.", len(told.kept))
+
+
+def _tell_capacity(told: _Told) -> _Telling:
+    used, slots = sum(c.facts.live_leases for c in told.before), sum(c.facts.slots for c in told.before)
+    free = sum(c.facts.free_slots for c in told.before)
+    message = f"{free} of {slots} slots free." if free else f"All {slots} slots are taken ({used} scans are running)."
+    return _Telling(message, "Wait for a scan to end, raise the runner's concurrency, or enroll another runner.", free)
+
+
+def _capacity_checks(question: Question) -> list[Check]:
+    limit = question.license.concurrent_job_limit
+    return [
+        _check(
+            CheckCode.LICENSE_CAPACITY,
+            question.live_leases < limit,
+            f"{question.live_leases} of {limit} concurrent scans that the license permits are running.",
+            question.live_leases,
+            limit,
+            "Wait for a scan to end, or install a license with a higher limit.",
+        )
+    ]
+
+
+def _target_checks(question: Question) -> list[Check]:
+    checks: list[Check] = []
+    target = question.target
+    if target is not None:
+        until = f" It is certain to be silent at {format_instant(target.idle_after)}." if target.idle_after else ""
+        message = (
+            "No other scan touches the target." if target.is_idle else f"Another scan of this target is active or may still be.{until}"
+        )
+        observed = "idle" if target.is_idle else SETTLING if target.idle_after else SCANNED
+        checks.append(_check(CheckCode.TARGET_IDLE, target.is_idle, message, observed, "idle", "Wait for it to end, or cancel it."))
+    if question.not_before is not None:
+        is_due = question.not_before <= question.now
+        message = "The next attempt is due." if is_due else f"The next attempt waits until {format_instant(question.not_before)}."
+        required = format_instant(question.not_before)
+        checks.append(_check(CheckCode.RETRY_DELAY, is_due, message, is_due, required, "Wait; it starts by itself."))
+    return checks
+
+
+_PASSES_BY_TIME = frozenset({CheckCode.RUNNER_CAPACITY, CheckCode.LICENSE_CAPACITY, CheckCode.TARGET_IDLE, CheckCode.RETRY_DELAY})
+
+
+def _estimate(question: Question, failed: list[Check], stages: _Stages) -> datetime | None:
+    """When a scan could start if nothing but time stands in its way; None where somebody has to act or nothing is known."""
+    if any(check.code not in _PASSES_BY_TIME for check in failed):
+        return None
+    moments: list[datetime] = []
+    for check in failed:
+        match check.code:
+            case CheckCode.RETRY_DELAY:
+                moments.append(question.not_before or question.now)
+            case CheckCode.TARGET_IDLE if question.target and question.target.idle_after:
+                moments.append(question.target.idle_after)
+            case _:
+                ends = [end for candidate in stages.able for end in candidate.busy_until]
+                if not ends:
+                    return None
+                moments.append(min(ends))
+    return max([*moments, question.now])

@@ -1,0 +1,60 @@
+"""What lives as long as the application, and the two ways a route gets a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from apviso.protocol.wire import OrganizationId
+from apviso.server.db.engine import Database, Work
+from apviso.server.parking import Parking
+from apviso.server.settings import Settings
+from apviso.server.signals import Signals
+from apviso.server.throttle import Throttle
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Plugged together in `app`; reached by routes through the dependencies below."""
+
+    settings: Settings
+    database: Database
+    signals: Signals
+    key_throttle: Throttle
+    daemon_throttle: Throttle
+    enrollment_throttle: Throttle
+    parking: Parking
+    started_at: datetime
+    # What the live streams were last told of each organization's readiness: (ready, primary blocker).
+    readiness_seen: dict[OrganizationId, tuple[bool, str | None]] = field(default_factory=dict)
+
+    @property
+    def amnesty_until(self) -> datetime:
+        """Until then nothing is marked offline and no lease expires: everyone gets time to reach a restarted server."""
+        return self.started_at + self.settings.timers.restart_amnesty
+
+
+def _resources_of(request: Request) -> Resources:
+    return cast(Resources, request.app.state.resources)
+
+
+Plant = Annotated[Resources, Depends(_resources_of)]
+
+
+async def _write(plant: Plant) -> AsyncIterator[Work]:
+    async with plant.database.writing() as work:
+        yield work
+
+
+async def _read(plant: Plant) -> AsyncIterator[Work]:
+    async with plant.database.reading() as work:
+        yield work
+
+
+# Committed before the answer leaves. Pages never queue behind the writer: a route that only looks asks for `Reading`.
+Writing = Annotated[Work, Depends(_write, scope="function")]
+Reading = Annotated[Work, Depends(_read, scope="function")]

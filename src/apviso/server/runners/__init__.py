@@ -1,0 +1,1 @@
+"""Enrollment, presence and administration of runners."""

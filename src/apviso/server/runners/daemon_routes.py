@@ -1,0 +1,105 @@
+"""The runner's own calls that concern no scan: heartbeat and token rotation. Goodbye ends leases, so it is in `scans`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from apviso.protocol.daemon import BeatingRunner, Directives, Heartbeat, HeartbeatAnswer, NewRunnerToken
+from apviso.protocol.tokens import Namespace, new_token
+from apviso.protocol.wire import RunnerId
+from apviso.server.access import CallingRunner
+from apviso.server.audit import store as audit
+from apviso.server.db.engine import Work
+from apviso.server.errors import (
+    BodyTooLarge,
+    CredentialInvalid,
+    CredentialMissing,
+    InvalidFields,
+    MalformedJson,
+    RateLimited,
+    RunnerRevoked,
+    WrongCredential,
+    responses,
+)
+from apviso.server.resources import Plant, Resources, Writing
+from apviso.server.runners import store
+from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.presence import admin_state_at
+from apviso.server.runners.watch import observe, policy_of
+from apviso.server.signals import jobs_topic
+
+router = APIRouter(prefix="/api/runner", tags=["daemon"])
+DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, RunnerRevoked, RateLimited)
+EXAMPLE = {
+    "bootId": "0f6d1c3e-8a52-4b0e-9a55-1d1d2c7f3b11",
+    "beatSeq": 42,
+    "version": "0.1.0",
+    "configuredConcurrency": 1,
+    "currentJobs": 0,
+    "runningJobs": [],
+    "providerState": {"modelProvider": "openai-codex", "embeddingProvider": "local"},
+    "capabilities": {"localProviderSecrets": True, "localTargetAuthConfig": True},
+    "health": {"diskFreeBytes": 107374182400, "clockSkewMs": 3},
+    "lastClaimPollAgeMs": 800,
+}
+
+
+@router.post("/heartbeat", responses=responses(*DENIED, MalformedJson, BodyTooLarge, InvalidFields))
+async def heartbeat(
+    beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
+) -> HeartbeatAnswer:
+    """Say that the runner is alive and how it is; the answer says what is wanted of it. Never lists secrets."""
+    known = await store.get(work, caller.organization_id, caller.id)
+    remembered = plant.settings.timers.duplicate_identity_remembered
+    await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, remembered))
+    await _note_gap(work, plant, known)
+    runner = await store.get(work, caller.organization_id, caller.id)
+    presence = await observe(work, runner, policy_of(plant))
+    if known.observed_status is not presence.status:
+        work.hints.add(jobs_topic(caller.organization_id))
+    return HeartbeatAnswer(
+        runner=BeatingRunner(id=runner.id, status=presence.status),
+        heartbeat_interval_ms=round(plant.settings.timers.heartbeat_interval.total_seconds() * 1000),
+        directives=await directives_for(work, plant, runner),
+        server_time=work.now,
+    )
+
+
+def duplicate_seen_at(known: RunnerFacts, boot_id: str, now: datetime, remembered: timedelta) -> datetime | None:
+    """A boot that was replaced by another and speaks again proves two machines with one identity."""
+    if boot_id != known.boot_id and boot_id == known.previous_boot_id:
+        return now
+    still_told = known.duplicate_seen_at is not None and now - known.duplicate_seen_at < remembered
+    return known.duplicate_seen_at if still_told else None
+
+
+async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:
+    if known.last_heartbeat_at is not None and work.now - known.last_heartbeat_at > plant.settings.timers.heartbeat_late_after:
+        await store.add_gap(work, known.id, known.last_heartbeat_at)
+
+
+async def directives_for(work: Work, plant: Resources, runner: RunnerFacts) -> Directives:
+    """What the server wants of this runner now; the answers of heartbeat and claim carry the same."""
+    return Directives(
+        cancel_jobs=await store.list_cancelled_jobs(work, runner.id),
+        admin_state=admin_state_at(runner, work.now),
+        drain_deadline=runner.drain_deadline,
+        rotate_token=runner.rotate_requested_at is not None,
+        minimum_version=plant.settings.minimum_runner_version,
+    )
+
+
+@router.post("/token", responses=responses(*DENIED))
+async def rotate_token(caller: CallingRunner, plant: Plant, work: Writing) -> NewRunnerToken:
+    """A new runner token. The one used for this call works until the new one is first used, at most 24 hours."""
+    token, until = new_token(Namespace.RUNNER), work.now + plant.settings.timers.token_overlap
+    runner_id = RunnerId(caller.id)
+    await store.drop_unused_tokens(work, runner_id, except_prefix=caller.token.prefix)
+    await store.limit_token(work, caller.token.prefix, until)
+    await store.add_token(work, runner_id, token)
+    subject = ("runner", caller.id)
+    await audit.record(work, caller.organization_id, caller.actor, "runner.token_rotated", subject, caller.request_id, prefix=token.prefix)
+    return NewRunnerToken(token=token.reveal(), token_prefix=token.prefix, previous_valid_until=until)

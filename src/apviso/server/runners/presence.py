@@ -1,0 +1,130 @@
+"""Decides how a runner stands: its status, why, and whether it may take work. Pure: takes the facts and the time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import JsonValue
+
+from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerStatus, Silence
+from apviso.protocol.timers import Timers
+from apviso.server.runners.facts import RunnerFacts
+
+# What a runner may say of itself; everything else is measured here.
+_SELF_REPORTED = frozenset({Fault.PROVIDER_UNCONFIGURED, Fault.FAST_FAILURES, Fault.ENGINE_UNREACHABLE, Fault.DISK_LOW})
+
+
+@dataclass(frozen=True)
+class PresencePolicy:
+    """What presence is measured against. During amnesty, silence that may be the server's own fault is not counted."""
+
+    timers: Timers
+    amnesty_until: datetime
+    minimum_version: str | None = None
+    deprecated_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Presence:
+    """`since` is when this status began, as far as the facts alone tell; None where they do not."""
+
+    status: RunnerStatus
+    reasons: tuple[str, ...]
+    is_accepting: bool
+    since: datetime | None = None
+
+    @property
+    def is_present(self) -> bool:
+        return self.status in (RunnerStatus.ONLINE, RunnerStatus.DEGRADED)
+
+    @property
+    def blocking_faults(self) -> list[str]:
+        return [reason for reason in self.reasons if reason in BLOCKING_FAULTS]
+
+
+def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> Presence:
+    """Status as seen at `now`; the caller's clock is the server's."""
+    if runner.revoked_at is not None:
+        return Presence(RunnerStatus.REVOKED, (), is_accepting=False, since=runner.revoked_at)
+    silence = _silence(runner, now, policy)
+    if silence is not None:
+        return Presence(RunnerStatus.OFFLINE, (silence[0],), is_accepting=False, since=silence[1])
+    faults = tuple(faults_of(runner, now, policy))
+    is_accepting = admin_state_at(runner, now) is AdminState.ENABLED and not BLOCKING_FAULTS.intersection(faults)
+    return Presence(RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE, faults, is_accepting)
+
+
+def admin_state_at(runner: RunnerFacts, now: datetime) -> AdminState:
+    """A pause that has run out is over, whether or not a timer has noted it yet."""
+    if runner.admin_until is not None and runner.admin_until <= now:
+        return AdminState.ENABLED
+    return runner.admin_state
+
+
+def _silence(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> tuple[Silence, datetime] | None:
+    if runner.last_contact_at is None:
+        return Silence.NEVER_CONTACTED, runner.created_at
+    if runner.goodbye_at is not None:
+        return Silence.SAID_GOODBYE, runner.goodbye_at
+    silent_since = runner.last_contact_at + policy.timers.offline_after
+    if now <= silent_since:
+        return None
+    if now < policy.amnesty_until and runner.observed_status is not RunnerStatus.OFFLINE:
+        return None
+    return Silence.NO_CONTACT, silent_since
+
+
+def faults_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> list[Fault]:
+    """Every fault that holds at `now`, the most telling first."""
+    timers, health = policy.timers, runner.health
+    said = _SELF_REPORTED.intersection(_words(health.get("faults")))
+    is_unsupported = is_older(runner.version, policy.minimum_version)
+    holds = {
+        Fault.DUPLICATE_IDENTITY: _within(runner.duplicate_seen_at, timers.duplicate_identity_remembered, now),
+        Fault.VERSION_UNSUPPORTED: is_unsupported,
+        Fault.ENGINE_UNREACHABLE: health.get("engineReachable") is False,
+        Fault.DISK_LOW: _below(health.get("diskFreeBytes"), timers.disk_floor_bytes),
+        Fault.FAST_FAILURES: False,
+        Fault.HEARTBEAT_LATE: not _within(runner.last_heartbeat_at, timers.heartbeat_late_after, now),
+        Fault.CLAIM_LOOP_STALLED: _claim_loop_stalled(runner, now, timers.claim_loop_stalled_after),
+        Fault.CLOCK_SKEW: _above(health.get("clockSkewMs"), timers.clock_skew_limit / timedelta(milliseconds=1)),
+        Fault.SPOOL_BACKLOG: _above(health.get("spoolBacklogBytes"), timers.spool_backlog_bytes),
+        Fault.VERSION_DEPRECATED: is_older(runner.version, policy.deprecated_version) and not is_unsupported,
+        Fault.PROVIDER_UNCONFIGURED: False,
+    }
+    return [fault for fault, is_held in holds.items() if is_held or fault in said]
+
+
+def _within(moment: datetime | None, span: timedelta, now: datetime) -> bool:
+    return moment is not None and now - moment <= span
+
+
+def _claim_loop_stalled(runner: RunnerFacts, now: datetime, limit: timedelta) -> bool:
+    if runner.claim_poll_age_ms is None or runner.last_heartbeat_at is None or runner.free_slots <= 0:
+        return False
+    return admin_state_at(runner, now) is AdminState.ENABLED and timedelta(milliseconds=runner.claim_poll_age_ms) > limit
+
+
+def _words(value: JsonValue) -> set[Fault]:
+    return {fault for fault in Fault if fault in value} if isinstance(value, list) else set()
+
+
+def _below(value: JsonValue, floor: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value < floor
+
+
+def _above(value: JsonValue, limit: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > limit
+
+
+def is_older(version: str, than: str | None) -> bool:
+    """Compare the leading numbers of two versions; one without numbers is never older."""
+    numbers = _numbers(version)
+    return than is not None and bool(numbers) and numbers < _numbers(than)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = re.match(r"v?(\d{1,9}(?:\.\d{1,9}){0,5})", version)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()

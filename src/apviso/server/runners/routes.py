@@ -1,0 +1,137 @@
+"""One runner, for people: look, edit, pause, resume, drain, rotate, history. The list is in `readiness`, revoking in `scans`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+
+from apviso.protocol.runners import Drain, Pause, RunnerAnswer, RunnerHistory, RunnerPatch
+from apviso.protocol.states import AdminState
+from apviso.protocol.wire import Instant
+from apviso.server.access import Caller, RunnersReader, RunnersWriter
+from apviso.server.audit import store as audit
+from apviso.server.db.engine import Work
+from apviso.server.errors import (
+    BodyTooLarge,
+    CredentialInvalid,
+    CredentialMissing,
+    InsufficientScope,
+    InvalidFields,
+    MalformedJson,
+    RateLimited,
+    RunnerIsRevoked,
+    RunnerNotFound,
+    WrongCredential,
+    field_refused,
+    responses,
+)
+from apviso.server.resources import Plant, Reading, Resources, Writing
+from apviso.server.runners import store
+from apviso.server.runners.history import open_gap, uptime_ratio
+from apviso.server.runners.presence import presence_of
+from apviso.server.runners.view import wire
+from apviso.server.runners.watch import policy_of
+from apviso.server.signals import jobs_topic, runner_topic
+from apviso.server.stream import store as stream
+
+READ = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RunnerNotFound, InvalidFields, RateLimited)
+CHANGE = (*READ, MalformedJson, RunnerIsRevoked, BodyTooLarge)
+router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
+DEFAULT_HISTORY = timedelta(days=7)
+
+
+@router.get("/{id}", responses=responses(*READ))
+async def get_runner(id: str, caller: RunnersReader, work: Reading, plant: Plant) -> RunnerAnswer:
+    """One runner, as it stands now."""
+    return await _show(work, plant, caller, id)
+
+
+@router.patch("/{id}", responses=responses(*CHANGE))
+async def edit_runner(
+    id: str,
+    patch: Annotated[RunnerPatch, Body(examples=[{"labels": ["datacenter-1"]}])],
+    caller: RunnersWriter,
+    work: Writing,
+    plant: Plant,
+) -> RunnerAnswer:
+    """Rename, relabel, or allow fewer scans at once than the runner offers (`maxConcurrency: null` lifts that)."""
+    given = patch.model_dump(include=patch.model_fields_set)
+    values = {name: value for name, value in given.items() if value is not None or name == "max_concurrency"}
+    return await _change(work, plant, caller, id, "runner.edited", values) if values else await _show(work, plant, caller, id)
+
+
+@router.post("/{id}/pause", responses=responses(*CHANGE))
+async def pause_runner(
+    id: str,
+    caller: RunnersWriter,
+    work: Writing,
+    plant: Plant,
+    pause: Annotated[Pause | None, Body(examples=[{"note": "kernel update"}])] = None,
+) -> RunnerAnswer:
+    """Give this runner no new scans; those that run go on."""
+    asked = pause or Pause()
+    if asked.until is not None and asked.until <= work.now:
+        raise field_refused("until", "is in the past; name a later time, or leave it out to pause until resumed")
+    values = {"admin_state": AdminState.PAUSED, "admin_note": asked.note, "admin_until": asked.until, "drain_deadline": None}
+    return await _change(work, plant, caller, id, "runner.paused", values)
+
+
+@router.post("/{id}/resume", responses=responses(*CHANGE))
+async def resume_runner(id: str, caller: RunnersWriter, work: Writing, plant: Plant) -> RunnerAnswer:
+    """Give it scans again, after pause, drain or quarantine."""
+    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None}
+    return await _change(work, plant, caller, id, "runner.resumed", values)
+
+
+@router.post("/{id}/drain", responses=responses(*CHANGE))
+async def drain_runner(
+    id: str,
+    caller: RunnersWriter,
+    work: Writing,
+    plant: Plant,
+    drain: Annotated[Drain | None, Body(examples=[{"deadlineSeconds": 1800}])] = None,
+) -> RunnerAnswer:
+    """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished."""
+    asked = drain or Drain()
+    deadline = None if asked.deadline_seconds is None else work.now + timedelta(seconds=asked.deadline_seconds)
+    values = {"admin_state": AdminState.DRAINING, "admin_note": asked.note, "admin_until": None, "drain_deadline": deadline}
+    return await _change(work, plant, caller, id, "runner.draining", values)
+
+
+@router.post("/{id}/rotate-token", responses=responses(*CHANGE))
+async def rotate_runner_token(id: str, caller: RunnersWriter, work: Writing, plant: Plant) -> RunnerAnswer:
+    """Tell the runner to fetch a new token with its next heartbeat; no person sees it."""
+    return await _change(work, plant, caller, id, "runner.token_rotation_requested", {"rotate_requested_at": work.now})
+
+
+@router.get("/{id}/history", responses=responses(*READ))
+async def get_runner_history(
+    id: str, caller: RunnersReader, work: Reading, plant: Plant, since: Annotated[Instant | None, Query()] = None
+) -> RunnerHistory:
+    """Status intervals with their reasons, uptime and heartbeat gaps; the last seven days unless `since` says otherwise."""
+    runner = await store.get(work, caller.organization_id, id)
+    begin: datetime = since or work.now - DEFAULT_HISTORY
+    intervals = await store.list_intervals(work, runner.id, begin)
+    gaps = await store.list_gaps(work, runner.id, begin)
+    lasting = open_gap(runner.last_heartbeat_at, plant.settings.timers.heartbeat_late_after.total_seconds(), work.now)
+    if lasting is not None and runner.revoked_at is None:
+        gaps.append(lasting)
+    return RunnerHistory(intervals=intervals, uptime_ratio=uptime_ratio(intervals, begin, work.now), heartbeat_gaps=gaps)
+
+
+async def _show(work: Work, plant: Resources, caller: Caller, runner_id: str) -> RunnerAnswer:
+    runner = await store.get(work, caller.organization_id, runner_id)
+    return RunnerAnswer(runner=wire(runner, presence_of(runner, work.now, policy_of(plant)), work.now))
+
+
+async def _change(work: Work, plant: Resources, caller: Caller, runner_id: str, action: str, values: dict[str, Any]) -> RunnerAnswer:
+    runner = await store.get(work, caller.organization_id, runner_id)
+    if not await store.edit(work, caller.organization_id, runner.id, **values):
+        raise RunnerIsRevoked
+    changed = {name: str(value) for name, value in values.items() if value is not None}
+    await audit.record(work, caller.organization_id, caller.actor, action, ("runner", runner.id), caller.request_id, **changed)
+    await stream.publish(work, caller.organization_id, action, runnerId=runner.id, name=runner.name)
+    work.hints.update((jobs_topic(caller.organization_id), runner_topic(runner.id)))
+    return await _show(work, plant, caller, runner_id)

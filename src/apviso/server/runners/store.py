@@ -1,0 +1,254 @@
+"""All SQL of runners: one statement a function; a change says whether it won."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, case, delete, func, insert, or_, select, update
+
+from apviso.protocol.daemon import Heartbeat, Registration
+from apviso.protocol.runners import HeartbeatGap, StatusInterval
+from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.tokens import Token
+from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
+from apviso.server.errors import RunnerNotFound
+from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.presence import Presence
+
+# Rows of history in one answer.
+MAX_HISTORY = 1_000
+
+
+def _known() -> Select[Any]:
+    leases = select(func.count()).where(AttemptRow.runner_id == RunnerRow.id, AttemptRow.ended_at.is_(None)).scalar_subquery()
+    return select(RunnerRow.__table__, leases.label("live_leases"))
+
+
+def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
+    observed = row["observed_status"]
+    return RunnerFacts(
+        **{
+            **row,
+            "admin_state": AdminState(row["admin_state"]),
+            "observed_status": RunnerStatus(observed) if observed else None,
+        }
+    )
+
+
+async def list_runners(work: Work, organization_id: OrganizationId) -> list[RunnerFacts]:
+    """Every runner of the organization, revoked ones too, oldest first."""
+    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id).order_by(RunnerRow.created_at, RunnerRow.id))
+    return [_facts(row) for row in rows.mappings()]
+
+
+async def list_watched(work: Work) -> list[RunnerFacts]:
+    """Every runner of every organization whose history is not closed yet, for the timed watch."""
+    rows = await work.db.execute(
+        _known().where(or_(RunnerRow.revoked_at.is_(None), RunnerRow.observed_status != RunnerStatus.REVOKED)).order_by(RunnerRow.id)
+    )
+    return [_facts(row) for row in rows.mappings()]
+
+
+async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> RunnerFacts:
+    row = (
+        (await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id == runner_id)))
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        raise RunnerNotFound
+    return _facts(row)
+
+
+async def lock(work: Work, runner_id: RunnerId) -> None:
+    """Keep two claims of one runner from counting its free slots at the same time."""
+    await work.db.execute(select(RunnerRow.id).where(RunnerRow.id == runner_id).with_for_update())
+
+
+async def count_registered(work: Work, organization_id: OrganizationId) -> int:
+    """What the license's runner limit counts: registered and not revoked."""
+    counted = select(func.count()).where(RunnerRow.organization_id == organization_id, RunnerRow.revoked_at.is_(None))
+    return await work.db.scalar(counted) or 0
+
+
+async def add(
+    work: Work,
+    organization_id: OrganizationId,
+    runner_id: RunnerId,
+    told: Registration,
+    name: str,
+    labels: list[str],
+    ephemeral: bool,
+    token: Token,
+) -> None:
+    await work.db.execute(
+        insert(RunnerRow).values(
+            id=runner_id,
+            organization_id=organization_id,
+            name=name,
+            token_prefix=token.prefix,
+            ephemeral=ephemeral,
+            labels=labels,
+            created_at=work.now,
+            admin_state=AdminState.ENABLED,
+            version=told.version,
+            protocol_version=told.protocol_version,
+            os=told.os,
+            arch=told.arch,
+            container_engine=told.container_engine,
+            configured_concurrency=told.configured_concurrency,
+            provider_state=told.provider_state,
+            capabilities=told.capabilities,
+            health={},
+            beat_seq=0,
+        )
+    )
+
+
+async def add_token(work: Work, runner_id: RunnerId, token: Token) -> None:
+    await work.db.execute(
+        insert(RunnerTokenRow).values(prefix=token.prefix, runner_id=runner_id, secret_sha256=token.digest(), created_at=work.now)
+    )
+
+
+async def drop_tokens(work: Work, runner_id: RunnerId) -> None:
+    await work.db.execute(delete(RunnerTokenRow).where(RunnerTokenRow.runner_id == runner_id))
+
+
+async def drop_unused_tokens(work: Work, runner_id: RunnerId, except_prefix: str) -> None:
+    """New tokens whose answer was lost: nobody holds them."""
+    await work.db.execute(
+        delete(RunnerTokenRow).where(
+            RunnerTokenRow.runner_id == runner_id, RunnerTokenRow.first_used_at.is_(None), RunnerTokenRow.prefix != except_prefix
+        )
+    )
+
+
+async def limit_token(work: Work, prefix: str, until: datetime) -> None:
+    """The token in use stays valid until the new one is first used, at most until `until`."""
+    await work.db.execute(
+        update(RunnerTokenRow).where(RunnerTokenRow.prefix == prefix, RunnerTokenRow.valid_until.is_(None)).values(valid_until=until)
+    )
+
+
+async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None) -> None:
+    """Facts of the latest heartbeat; what it leaves out stays as it was."""
+    optional = {"os": beat.os, "arch": beat.arch, "container_engine": beat.container_engine}
+    is_new_boot = beat.boot_id != known.boot_id
+    await work.db.execute(
+        update(RunnerRow)
+        .where(RunnerRow.id == known.id, RunnerRow.revoked_at.is_(None))
+        .values(
+            version=beat.version,
+            configured_concurrency=beat.configured_concurrency,
+            provider_state=beat.provider_state,
+            capabilities=beat.capabilities,
+            health=beat.health,
+            boot_id=beat.boot_id,
+            previous_boot_id=known.boot_id if is_new_boot else known.previous_boot_id,
+            beat_seq=beat.beat_seq,
+            claim_poll_age_ms=beat.last_claim_poll_age_ms,
+            duplicate_seen_at=duplicate_seen_at,
+            last_heartbeat_at=work.now,
+            last_contact_at=work.now,
+            goodbye_at=None,
+            **{name: value for name, value in optional.items() if value is not None},
+        )
+    )
+
+
+async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
+    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(goodbye_at=work.now))
+
+
+async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId, **values: Any) -> bool:
+    """Change what an administrator may change, unless the runner is revoked."""
+    won = await work.db.execute(
+        update(RunnerRow)
+        .where(RunnerRow.organization_id == organization_id, RunnerRow.id == runner_id, RunnerRow.revoked_at.is_(None))
+        .values(**values)
+    )
+    return won.rowcount == 1
+
+
+async def revoke(work: Work, organization_id: OrganizationId, runner_id: RunnerId) -> bool:
+    """Final. False when it was revoked before."""
+    return await edit(work, organization_id, runner_id, revoked_at=work.now)
+
+
+async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:
+    """Runners whose pause or quarantine has run out are enabled again."""
+    rows = await work.db.execute(
+        update(RunnerRow)
+        .where(RunnerRow.admin_until <= work.now, RunnerRow.revoked_at.is_(None))
+        .values(admin_state=AdminState.ENABLED, admin_until=None, admin_note=None)
+        .returning(RunnerRow.organization_id, RunnerRow.id)
+    )
+    return [(row.organization_id, row.id) for row in rows]
+
+
+async def list_cancelled_jobs(work: Work, runner_id: RunnerId) -> list[JobId]:
+    """Jobs that this runner still holds and should stop."""
+    rows = await work.db.execute(
+        select(ScanRow.job_id)
+        .join(AttemptRow, (AttemptRow.scan_id == ScanRow.id) & (AttemptRow.number == ScanRow.attempt))
+        .where(AttemptRow.runner_id == runner_id, AttemptRow.ended_at.is_(None), ScanRow.cancel_requested_at.is_not(None))
+        .order_by(ScanRow.cancel_requested_at)
+    )
+    return list(rows.scalars())
+
+
+async def record_observation(work: Work, runner: RunnerFacts, presence: Presence) -> bool:
+    """Compare and set what the history last recorded; False when somebody else has just done it."""
+    before = RunnerRow.observed_status.is_(None) if runner.observed_status is None else RunnerRow.observed_status == runner.observed_status
+    won = await work.db.execute(
+        update(RunnerRow)
+        .where(RunnerRow.id == runner.id, before)
+        .values(observed_status=presence.status, observed_reasons=list(presence.reasons))
+    )
+    return won.rowcount == 1
+
+
+async def close_interval(work: Work, runner_id: RunnerId, until: datetime) -> None:
+    await work.db.execute(
+        update(RunnerIntervalRow)
+        .where(RunnerIntervalRow.runner_id == runner_id, RunnerIntervalRow.until.is_(None))
+        .values(until=case((RunnerIntervalRow.since > until, RunnerIntervalRow.since), else_=until))
+    )
+
+
+async def open_interval(work: Work, runner_id: RunnerId, presence: Presence, since: datetime) -> None:
+    await work.db.execute(
+        insert(RunnerIntervalRow).values(runner_id=runner_id, status=presence.status, reasons=list(presence.reasons), since=since)
+    )
+
+
+async def add_gap(work: Work, runner_id: RunnerId, since: datetime) -> None:
+    """A stretch without heartbeats that has just ended."""
+    await work.db.execute(insert(HeartbeatGapRow).values(runner_id=runner_id, since=since, until=work.now))
+
+
+async def list_intervals(work: Work, runner_id: RunnerId, since: datetime) -> list[StatusInterval]:
+    """The stretches that reach past `since`, oldest first, the latest MAX_HISTORY of them."""
+    rows = await work.db.execute(
+        select(RunnerIntervalRow.status, RunnerIntervalRow.reasons, RunnerIntervalRow.since, RunnerIntervalRow.until)
+        .where(RunnerIntervalRow.runner_id == runner_id, or_(RunnerIntervalRow.until.is_(None), RunnerIntervalRow.until > since))
+        .order_by(RunnerIntervalRow.since.desc(), RunnerIntervalRow.id.desc())
+        .limit(MAX_HISTORY)
+    )
+    return [StatusInterval.model_validate(dict(row)) for row in reversed(rows.mappings().all())]
+
+
+async def list_gaps(work: Work, runner_id: RunnerId, since: datetime) -> list[HeartbeatGap]:
+    rows = await work.db.execute(
+        select(HeartbeatGapRow.since, HeartbeatGapRow.until)
+        .where(HeartbeatGapRow.runner_id == runner_id, HeartbeatGapRow.until > since)
+        .order_by(HeartbeatGapRow.since.desc())
+        .limit(MAX_HISTORY)
+    )
+    found = [HeartbeatGap(since=row.since, until=row.until, seconds=round((row.until - row.since).total_seconds(), 3)) for row in rows]
+    return found[::-1]

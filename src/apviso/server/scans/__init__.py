@@ -1,0 +1,1 @@
+"""Scans, their attempts and leases."""

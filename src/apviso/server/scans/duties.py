@@ -1,0 +1,59 @@
+"""The timed duties of scans: what happens when a timer has run out."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+from apviso.protocol.states import EndReason, ScanStatus
+from apviso.server.audit.store import SYSTEM
+from apviso.server.db.engine import Work
+from apviso.server.resources import Resources
+from apviso.server.scans import store
+from apviso.server.scans.ending import conclude, end_attempt, tell
+from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.lifecycle import Due, Outcome, due
+
+EXPIRATIONS = Counter("apviso_scan_timers_total", "Timers of scans that ran out", ["timer"])
+
+
+async def run_timers(work: Work, plant: Resources) -> None:
+    """Look at every scan that has not ended and do what is due."""
+    for scan, attempt in await store.list_active(work):
+        what = due(scan, attempt, work.now, plant.amnesty_until, plant.settings.timers)
+        if what is not None:
+            EXPIRATIONS.labels(what).inc()
+            await _act(work, plant, scan, attempt, what)
+
+
+async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFacts | None, what: Due) -> None:
+    if what is Due.QUEUE_TIMEOUT:
+        hours = plant.settings.timers.queue_timeout.total_seconds() / 3600
+        outcome = Outcome(ScanStatus.FAILED, EndReason.QUEUE_TIMEOUT, f"No runner took the scan within {hours:g} h.")
+        await conclude(work, scan, outcome, actor=SYSTEM)
+        return
+    assert attempt is not None
+    match what:
+        case Due.LEASE_EXPIRED:
+            if await store.move(
+                work, scan, ScanStatus.STALE, status_reason="The runner has not renewed its lease; it may still come back."
+            ):
+                await tell(work, scan, "stale")
+        case Due.RUN_TIMEOUT:
+            await store.request_cancel(work, scan, EndReason.RUN_TIMEOUT)
+            await tell(work, scan, "cancel_requested", reason=str(EndReason.RUN_TIMEOUT))
+        case Due.ASSIGNED_SILENT:
+            await _take_back(work, scan, attempt)
+        case Due.RUNNER_LOST:
+            message = "The runner stopped renewing its lease."
+            await end_attempt(work, plant, scan, attempt, EndReason.RUNNER_LOST, message, actor=SYSTEM, is_confirmed=False)
+        case Due.CANCEL_FORCED:
+            reason = scan.cancel_reason or EndReason.CANCELED_BY_USER
+            message = "The runner did not confirm the cancel in time; it was forced."
+            await end_attempt(work, plant, scan, attempt, reason, message, actor=SYSTEM, is_confirmed=False)
+
+
+async def _take_back(work: Work, scan: ScanFacts, attempt: AttemptFacts) -> None:
+    """The runner took the job and was not heard of: it has not started, so the job goes back and no attempt is counted."""
+    if await store.end_attempt(work, attempt, EndReason.RUNNER_LOST, work.now, None):
+        outcome = Outcome(ScanStatus.PENDING_RUNNER, None, "The runner that took the scan did not start it.", work.now)
+        await conclude(work, scan, outcome, actor=SYSTEM, attempt_ended_for="assigned_silent")

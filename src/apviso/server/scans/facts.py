@@ -1,0 +1,95 @@
+"""What is known of a scan and of one attempt at it: frozen records that the rules read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from sqlalchemy import RowMapping
+
+from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, EndReason, ModelPreset, ScanStatus, Visibility
+from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    id: ScanId
+    job_id: JobId
+    organization_id: OrganizationId
+    target_id: TargetId
+    target_visibility: Visibility
+    requested_runner_id: RunnerId | None
+    runner_id: RunnerId | None
+    status: ScanStatus
+    status_reason: str | None
+    end_reason: EndReason | None
+    attempt: int
+    infrastructure_failures: int
+    not_before: datetime | None
+    model_preset: ModelPreset
+    is_retest: bool
+    parent_scan_id: ScanId | None
+    finding_ids: list[str]
+    scan_image_digest: str | None
+    phase: str | None
+    percent: float
+    requests: int
+    coverage: dict[str, Any] | None
+    cancel_requested_at: datetime | None
+    cancel_reason: EndReason | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE_STATUSES
+
+    @classmethod
+    def of(cls, row: RowMapping) -> Self:
+        values: dict[str, Any] = {name: row[name] for name in _SCAN_FIELDS}
+        for name, kind in _SCAN_ENUMS.items():
+            values[name] = None if values[name] is None else kind(values[name])
+        return cls(**values)
+
+
+_SCAN_FIELDS = {field.name for field in fields(ScanFacts)}
+_SCAN_ENUMS: dict[str, type[StrEnum]] = {
+    "target_visibility": Visibility,
+    "status": ScanStatus,
+    "end_reason": EndReason,
+    "model_preset": ModelPreset,
+    "cancel_reason": EndReason,
+}
+
+
+@dataclass(frozen=True)
+class AttemptFacts:
+    """One claim. While `ended_at` is empty and its number is the scan's, it holds the lease."""
+
+    scan_id: ScanId
+    number: int
+    runner_id: RunnerId
+    nonce: str
+    job_token_prefix: str
+    assigned_at: datetime
+    heard_at: datetime
+    renewed_at: datetime
+    lease_expires_at: datetime
+    started_at: datetime | None
+    last_seq: int
+    ended_at: datetime | None
+    finish: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: RowMapping) -> Self:
+        return cls(**{name: row[name] for name in _ATTEMPT_FIELDS})
+
+
+_ATTEMPT_FIELDS = {field.name for field in fields(AttemptFacts)}

@@ -1,0 +1,198 @@
+"""Scans, for people: start, list, look, cancel, read the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+import uuid_utils
+from fastapi import APIRouter, Body, Header, Query, Request
+from fastapi.responses import Response
+
+from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.states import EndReason, ScanStatus
+from apviso.protocol.wire import JobId, ScanId, format_instant
+from apviso.server.access import Caller, ScansReader, ScansWriter
+from apviso.server.audit import store as audit
+from apviso.server.errors import (
+    AlreadyIssued,
+    BodyTooLarge,
+    CredentialInvalid,
+    CredentialMissing,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    InvalidFields,
+    LicenseInactive,
+    LicenseLimitReached,
+    MalformedJson,
+    Overloaded,
+    RateLimited,
+    RunnerNotFound,
+    RunnerNotReady,
+    ScanAlreadyActive,
+    ScanAlreadyEnded,
+    ScanNotFound,
+    TargetNotFound,
+    TargetUnverified,
+    VisibilityNotAllowed,
+    WrongCredential,
+    responses,
+)
+from apviso.server.idempotency import Idempotent
+from apviso.server.paging import Paged
+from apviso.server.resources import Plant, Reading, Resources, Writing
+from apviso.server.scans import starting, store
+from apviso.server.scans.ending import conclude, tell
+from apviso.server.scans.facts import ScanFacts
+from apviso.server.scans.lifecycle import cancelled
+from apviso.server.scans.view import job, show
+from apviso.server.signals import log_topic
+from apviso.server.stream.sse import EventStream, resume_mark
+
+DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited)
+router = APIRouter(prefix="/api/v1/scans", tags=["scans"])
+KEEP_ALIVE_SECONDS = 15.0
+POLL_SECONDS = 2.0
+_ALIASES = {"queued": ScanStatus.PENDING_RUNNER, "provisioning": ScanStatus.ASSIGNED}
+StatusFilter = Literal[
+    "pending_runner", "assigned", "running", "stale", "completed", "failed", "cancelled", "preflight_failed", "queued", "provisioning"
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        *DENIED,
+        MalformedJson,
+        BodyTooLarge,
+        LicenseInactive,
+        LicenseLimitReached,
+        VisibilityNotAllowed,
+        TargetUnverified,
+        TargetNotFound,
+        RunnerNotFound,
+        ScanNotFound,
+        RunnerNotReady,
+        ScanAlreadyActive,
+        AlreadyIssued,
+        IdempotencyKeyReused,
+    ),
+)
+async def start_scan(
+    wanted: Annotated[NewScan, Body(examples=[{"targetId": "01890a5d-ac96-774b-bcce-b302099a8057", "modelPreset": "low"}])],
+    caller: ScansWriter,
+    work: Writing,
+    plant: Plant,
+    once: Idempotent,
+) -> CreatedScan:
+    """Queue a scan. Where no runner could take it now, it is refused with every check, or waits with `whenUnavailable: queue`."""
+
+    async def create() -> CreatedScan:
+        target = await starting.permit(work, plant, caller.organization_id, wanted)
+        scan_id, job_id = ScanId(str(uuid_utils.uuid7())), JobId(str(uuid_utils.uuid7()))
+        if not await store.add(work, caller.organization_id, scan_id, job_id, wanted, target.id, target.visibility):
+            raise ScanAlreadyActive
+        scan = await store.get(work, caller.organization_id, scan_id)
+        await tell(work, scan, "created")
+        details = {"targetId": target.id, "modelPreset": wanted.model_preset}
+        await audit.record(work, caller.organization_id, caller.actor, "scan.created", ("scan", scan_id), caller.request_id, **details)
+        return CreatedScan(scan=(await show(work, plant, [scan]))[0], job=job(scan))
+
+    return await once.create(CreatedScan, create)
+
+
+@router.get("", responses=responses(*DENIED))
+async def list_scans(
+    caller: ScansReader,
+    work: Reading,
+    plant: Plant,
+    page: Paged,
+    status: StatusFilter | None = None,
+    target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
+) -> ScanList:
+    """Newest first. `status` also takes `queued` and `provisioning`."""
+    wanted = None if status is None else _ALIASES.get(status) or ScanStatus(status)
+    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page)
+    return ScanList(scans=await show(work, plant, scans), **page.counted(total))
+
+
+@router.get("/{id}", responses=responses(*DENIED, ScanNotFound))
+async def get_scan(id: str, caller: ScansReader, work: Reading, plant: Plant) -> ScanAnswer:
+    """One scan; while it waits, `waitingFor` says for what."""
+    scan = await store.get(work, caller.organization_id, id)
+    return ScanAnswer(scan=(await show(work, plant, [scan]))[0])
+
+
+@router.post("/{id}/cancel", responses=responses(*DENIED, ScanNotFound, ScanAlreadyEnded))
+async def cancel_scan(id: str, caller: ScansWriter, work: Writing, plant: Plant) -> ScanAnswer:
+    """End a queued scan at once; tell the runner of a running one to stop. Forced after 120 s. A repeat is harmless."""
+    scan = await store.get(work, caller.organization_id, id)
+    if scan.is_final and scan.status is not ScanStatus.CANCELLED:
+        raise ScanAlreadyEnded(f"This scan has ended already: {scan.status}.")
+    if scan.status is ScanStatus.PENDING_RUNNER:
+        await conclude(work, scan, cancelled(EndReason.CANCELED_BY_USER, None), actor=caller.actor, cancel_requested_at=work.now)
+    elif not scan.is_final and await store.request_cancel(work, scan, EndReason.CANCELED_BY_USER):
+        await tell(work, scan, "cancel_requested")
+        subject = ("scan", scan.id)
+        await audit.record(work, caller.organization_id, caller.actor, "scan.cancel_requested", subject, caller.request_id)
+    return ScanAnswer(scan=(await show(work, plant, [await store.get(work, caller.organization_id, id)]))[0])
+
+
+@router.get(
+    "/{id}/log",
+    response_model=ScanLog,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": 'id: 1\nevent: log\ndata: {"seq":1}\n\n'}}},
+        **responses(*DENIED, ScanNotFound, Overloaded),
+    },
+)
+async def read_scan_log(
+    id: str,
+    request: Request,
+    caller: ScansReader,
+    work: Reading,
+    plant: Plant,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+) -> ScanLog | Response:
+    """Events of the current attempt after `after`, at most 1,000; with `Accept: text/event-stream` as they come, until the scan ends."""
+    scan = await store.get(work, caller.organization_id, id)
+    if "text/event-stream" in accept:
+        seen = resume_mark(last_event_id)
+        return EventStream(plant.parking, _follow(request, caller, plant, scan.id, after if seen is None else seen))
+    events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan, after)]
+    return ScanLog(events=events, last_seq=events[-1]["seq"] if events else after)
+
+
+async def _follow(request: Request, caller: Caller, plant: Resources, scan_id: ScanId, after: int) -> AsyncIterator[str]:
+    with plant.signals.listening(log_topic(scan_id)) as listener:
+        attempt, silent = None, 0.0
+        while not await request.is_disconnected():
+            async with plant.database.reading() as work:
+                scan = await store.get(work, caller.organization_id, scan_id)
+                after = after if attempt in (None, scan.attempt) else 0
+                attempt, events = scan.attempt, await store.list_events(work, scan, after)
+            for event in events:
+                after, silent = event["seq"], 0.0
+                yield _written(event)
+            if scan.is_final and not events:
+                yield _ending(scan)
+                return
+            if not events and not await listener.wait(POLL_SECONDS):
+                silent += POLL_SECONDS
+                if silent >= KEEP_ALIVE_SECONDS:
+                    silent = 0.0
+                    yield ": keep-alive\n\n"
+
+
+def _written(event: dict[str, object]) -> str:
+    data = json.dumps(event, default=format_instant, separators=(",", ":"))
+    return f"id: {event['seq']}\nevent: {event['type']}\ndata: {data}\n\n"
+
+
+def _ending(scan: ScanFacts) -> str:
+    data = json.dumps({"status": scan.status, "endReason": scan.end_reason}, separators=(",", ":"))
+    return f"event: end\ndata: {data}\n\n"

@@ -1,0 +1,69 @@
+"""Decides whether a scan may be queued, from the same readiness answer that people see."""
+
+from __future__ import annotations
+
+from apviso.protocol.readiness import CheckCode, Readiness
+from apviso.protocol.scans import NewScan
+from apviso.protocol.wire import OrganizationId, TargetId
+from apviso.server.db import findings
+from apviso.server.db.engine import Work
+from apviso.server.errors import (
+    LicenseInactive,
+    LicenseLimitReached,
+    Refusal,
+    RunnerNotReady,
+    ScanAlreadyActive,
+    TargetUnverified,
+    VisibilityNotAllowed,
+    field_refused,
+)
+from apviso.server.readiness.assessment import SCANNED, assess
+from apviso.server.readiness.gather import gather
+from apviso.server.resources import Resources
+from apviso.server.scans import store
+from apviso.server.targets import store as targets
+from apviso.server.targets.store import KnownTarget
+
+# What waiting cannot mend is refused whether or not the caller would queue.
+_FINAL: dict[CheckCode, type[Refusal]] = {
+    CheckCode.LICENSE_ACTIVE: LicenseInactive,
+    CheckCode.VISIBILITY_ALLOWED: VisibilityNotAllowed,
+    CheckCode.TARGET_VERIFIED: TargetUnverified,
+}
+_MENDED_BY_WAITING: dict[CheckCode, type[Refusal]] = {CheckCode.LICENSE_CAPACITY: LicenseLimitReached}
+
+
+async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> KnownTarget:
+    """The target, if a scan of it may be queued now. Raises the refusal that fits, with the readiness checks where they explain it."""
+    target = await targets.get(work, organization_id, wanted.target_id)
+    await _check_retest(work, organization_id, wanted)
+    readiness = assess(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
+    refuse(readiness, is_queued=wanted.when_unavailable == "queue")
+    return target
+
+
+def refuse(readiness: Readiness, *, is_queued: bool) -> None:
+    """Raise what readiness says against a start; nothing when a scan may be queued."""
+    failed = {check.code: check for check in readiness.checks if not check.ok}
+    explained = readiness.model_dump(mode="json", by_alias=True)
+    for code, kind in _FINAL.items():
+        if code in failed:
+            raise kind(failed[code].message, readiness=explained)
+    if CheckCode.TARGET_IDLE in failed and failed[CheckCode.TARGET_IDLE].observed == SCANNED:
+        raise ScanAlreadyActive(failed[CheckCode.TARGET_IDLE].message, readiness=explained)
+    if readiness.primary_blocker is not None and not is_queued:
+        kind = _MENDED_BY_WAITING.get(readiness.primary_blocker, RunnerNotReady)
+        checks, blocker = explained["checks"], explained["primaryBlocker"]
+        raise kind(readiness.reason, readiness=explained, checks=checks, primaryBlocker=blocker)
+
+
+async def _check_retest(work: Work, organization_id: OrganizationId, wanted: NewScan) -> None:
+    if wanted.parent_scan_id is not None:
+        parent = await store.get(work, organization_id, wanted.parent_scan_id)
+        if parent.target_id != wanted.target_id:
+            raise field_refused("parentScanId", "is a scan of another target")
+    if wanted.is_retest and wanted.parent_scan_id is None:
+        raise field_refused("parentScanId", "is needed for a retest: name the scan whose findings are to be checked again")
+    ids = set(wanted.finding_ids)
+    if ids and await findings.count_of_target(work, TargetId(wanted.target_id), ids) < len(ids):
+        raise field_refused("findingIds", "names findings that this target does not have")

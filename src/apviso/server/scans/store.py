@@ -1,0 +1,325 @@
+"""All SQL of scans and their attempts: one statement a function; a change compares and sets, and says whether it won."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from apviso.protocol.findings import FindingCounts
+from apviso.protocol.scan_events import ScanEvent
+from apviso.protocol.scans import NewScan
+from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, Visibility
+from apviso.protocol.tokens import Token
+from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import AttemptRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
+from apviso.server.errors import ScanNotFound
+from apviso.server.paging import Page
+from apviso.server.scans.facts import AttemptFacts, ScanFacts
+
+# Events in one answer of a log.
+LOG_BATCH = 1_000
+# Late batches kept of one lost attempt: evidence, not a second log.
+MAX_SUPERSEDED_BATCHES = 200
+
+
+async def add(
+    work: Work,
+    organization_id: OrganizationId,
+    scan_id: ScanId,
+    job_id: JobId,
+    wanted: NewScan,
+    target_id: TargetId,
+    visibility: Visibility,
+) -> bool:
+    """Queue a scan; False when the target has an active one already."""
+    dialect = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
+    won = await work.db.execute(
+        dialect(ScanRow)
+        .values(
+            id=scan_id,
+            job_id=job_id,
+            organization_id=organization_id,
+            target_id=target_id,
+            target_visibility=visibility,
+            requested_runner_id=wanted.runner_id,
+            status=ScanStatus.PENDING_RUNNER,
+            attempt=0,
+            infrastructure_failures=0,
+            model_preset=wanted.model_preset,
+            is_retest=wanted.is_retest,
+            parent_scan_id=wanted.parent_scan_id,
+            finding_ids=wanted.finding_ids,
+            percent=0,
+            requests=0,
+            created_at=work.now,
+        )
+        .on_conflict_do_nothing()
+    )
+    return won.rowcount == 1
+
+
+async def get(work: Work, organization_id: OrganizationId, scan_id: str) -> ScanFacts:
+    found = await work.db.execute(select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.id == scan_id))
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise ScanNotFound
+    return ScanFacts.of(row)
+
+
+async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) -> ScanFacts | None:
+    """The scan behind a job, kept from other changes until this one is done."""
+    found = await work.db.execute(
+        select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.job_id == job_id).with_for_update()
+    )
+    row = found.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
+
+
+async def list_scans(
+    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page
+) -> tuple[list[ScanFacts], int]:
+    """Newest first, and how many there are in all."""
+    wanted: list[ColumnElement[bool]] = [ScanRow.organization_id == organization_id]
+    if status is not None:
+        wanted.append(ScanRow.status == status)
+    if target_id is not None:
+        wanted.append(ScanRow.target_id == target_id)
+    total = await work.db.scalar(select(func.count()).select_from(ScanRow).where(*wanted))
+    rows = await work.db.execute(
+        select(ScanRow.__table__)
+        .where(*wanted)
+        .order_by(ScanRow.created_at.desc(), ScanRow.id.desc())
+        .offset(page.offset)
+        .limit(page.limit)
+    )
+    return [ScanFacts.of(row) for row in rows.mappings()], total or 0
+
+
+async def list_active(work: Work) -> list[tuple[ScanFacts, AttemptFacts | None]]:
+    """Every scan with a timer, of every organization, with its latest attempt."""
+    rows = await work.db.execute(select(ScanRow.__table__).where(ScanRow.status.in_(ACTIVE_STATUSES)).order_by(ScanRow.id))
+    scans = [ScanFacts.of(row) for row in rows.mappings()]
+    live = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.ended_at.is_(None)))
+    attempts = {(row["scan_id"], row["number"]): AttemptFacts.of(row) for row in live.mappings()}
+    return [(scan, attempts.get((scan.id, scan.attempt))) for scan in scans]
+
+
+async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, AttemptFacts]]:
+    """The scans that a runner holds, with the attempts by which it does."""
+    rows = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.runner_id == runner_id, AttemptRow.ended_at.is_(None)))
+    attempts = {row["scan_id"]: AttemptFacts.of(row) for row in rows.mappings()}
+    scans = await work.db.execute(select(ScanRow.__table__).where(ScanRow.id.in_(attempts)).with_for_update())
+    return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
+
+
+async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, FindingCounts]:
+    """Findings of each scan's current attempt by severity."""
+    current = or_(*(and_(SightingRow.scan_id == scan.id, SightingRow.attempt == scan.attempt) for scan in scans)) if scans else None
+    if current is None:
+        return {}
+    rows = await work.db.execute(
+        select(SightingRow.scan_id, SightingRow.severity, func.count().label("n"))
+        .where(current)
+        .group_by(SightingRow.scan_id, SightingRow.severity)
+    )
+    counted: dict[ScanId, dict[str, int]] = {}
+    for row in rows:
+        counted.setdefault(row.scan_id, {})[row.severity] = row.n
+    return {scan_id: FindingCounts(**by_severity) for scan_id, by_severity in counted.items()}
+
+
+# ---- claiming
+
+
+def _claimable(
+    organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], now: datetime, other_since: datetime
+) -> Any:
+    still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now)
+    return and_(
+        ScanRow.organization_id == organization_id,
+        ScanRow.status == ScanStatus.PENDING_RUNNER,
+        ScanRow.target_visibility.in_(visibilities),
+        or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now),
+        or_(ScanRow.requested_runner_id.is_(None), ScanRow.requested_runner_id == runner_id),
+        or_(
+            ScanRow.avoid_runner_id.is_(None),
+            ScanRow.avoid_runner_id != runner_id,
+            ScanRow.requested_runner_id == runner_id,
+            ScanRow.not_before <= other_since,
+        ),
+        ~still_touched,
+    )
+
+
+async def find_claimable(
+    work: Work, organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], other_since: datetime
+) -> ScanFacts | None:
+    """The oldest scan that this runner may take now; a scan that just left it waits for another runner until `other_since`."""
+    found = await work.db.execute(
+        select(ScanRow.__table__)
+        .where(_claimable(organization_id, runner_id, visibilities, work.now, other_since))
+        .order_by(ScanRow.created_at, ScanRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = found.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
+
+
+async def has_claimable(
+    work: Work, organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], other_since: datetime
+) -> bool:
+    """Whether it is worth opening a writing transaction for a claim."""
+    wanted = _claimable(organization_id, runner_id, visibilities, work.now, other_since)
+    return await work.db.scalar(select(ScanRow.id).where(wanted).limit(1)) is not None
+
+
+async def assign(work: Work, scan: ScanFacts, runner_id: RunnerId) -> bool:
+    """Give the scan to a runner as the next attempt, unless somebody was faster."""
+    won = await work.db.execute(
+        update(ScanRow)
+        .where(ScanRow.id == scan.id, ScanRow.status == ScanStatus.PENDING_RUNNER, ScanRow.attempt == scan.attempt)
+        .values(
+            status=ScanStatus.ASSIGNED,
+            attempt=scan.attempt + 1,
+            runner_id=runner_id,
+            status_reason=None,
+            not_before=None,
+            phase=None,
+            percent=0,
+            requests=0,
+        )
+    )
+    return won.rowcount == 1
+
+
+async def add_attempt(work: Work, scan: ScanFacts, runner_id: RunnerId, nonce: str, job_token: Token, lease_expires_at: datetime) -> None:
+    await work.db.execute(
+        insert(AttemptRow).values(
+            scan_id=scan.id,
+            number=scan.attempt + 1,
+            organization_id=scan.organization_id,
+            target_id=scan.target_id,
+            runner_id=runner_id,
+            nonce=nonce,
+            job_token_prefix=job_token.prefix,
+            job_token_sha256=job_token.digest(),
+            assigned_at=work.now,
+            heard_at=work.now,
+            renewed_at=work.now,
+            lease_expires_at=lease_expires_at,
+            last_seq=0,
+        )
+    )
+
+
+async def find_claim(work: Work, runner_id: RunnerId, nonce: str) -> AttemptFacts | None:
+    """The attempt that an earlier claim with this nonce got."""
+    found = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.runner_id == runner_id, AttemptRow.nonce == nonce))
+    row = found.mappings().one_or_none()
+    return None if row is None else AttemptFacts.of(row)
+
+
+async def count_live(work: Work, organization_id: OrganizationId) -> int:
+    counted = select(func.count()).where(AttemptRow.organization_id == organization_id, AttemptRow.ended_at.is_(None))
+    return await work.db.scalar(counted) or 0
+
+
+# ---- the attempt that holds the lease
+
+
+async def find_attempt(work: Work, scan_id: ScanId, number: int) -> AttemptFacts | None:
+    found = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.scan_id == scan_id, AttemptRow.number == number))
+    row = found.mappings().one_or_none()
+    return None if row is None else AttemptFacts.of(row)
+
+
+async def has_worked_on(work: Work, scan_id: ScanId, runner_id: RunnerId) -> bool:
+    found = select(AttemptRow.number).where(AttemptRow.scan_id == scan_id, AttemptRow.runner_id == runner_id).limit(1)
+    return await work.db.scalar(found) is not None
+
+
+async def edit_attempt(work: Work, attempt: AttemptFacts, **values: Any) -> bool:
+    """Change a live attempt; it counts as heard of. False when it has ended meanwhile."""
+    won = await work.db.execute(
+        update(AttemptRow)
+        .where(AttemptRow.scan_id == attempt.scan_id, AttemptRow.number == attempt.number, AttemptRow.ended_at.is_(None))
+        .values(heard_at=work.now, **values)
+    )
+    return won.rowcount == 1
+
+
+async def end_attempt(
+    work: Work, attempt: AttemptFacts, reason: EndReason | None, silent_at: datetime, finish: dict[str, Any] | None
+) -> bool:
+    won = await work.db.execute(
+        update(AttemptRow)
+        .where(AttemptRow.scan_id == attempt.scan_id, AttemptRow.number == attempt.number, AttemptRow.ended_at.is_(None))
+        .values(ended_at=work.now, end_reason=reason, silent_at=silent_at, finish=finish)
+    )
+    return won.rowcount == 1
+
+
+async def move(work: Work, scan: ScanFacts, to: ScanStatus, **values: Any) -> bool:
+    """Change a scan's state if it is still as `scan` says: same attempt, same status."""
+    won = await work.db.execute(
+        update(ScanRow)
+        .where(ScanRow.id == scan.id, ScanRow.attempt == scan.attempt, ScanRow.status == scan.status)
+        .values(status=to, **values)
+    )
+    return won.rowcount == 1
+
+
+async def request_cancel(work: Work, scan: ScanFacts, reason: EndReason) -> bool:
+    """Note the wish once; the first reason stays."""
+    won = await work.db.execute(
+        update(ScanRow)
+        .where(ScanRow.id == scan.id, ScanRow.status.in_(LEASED_STATUSES), ScanRow.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=work.now, cancel_reason=reason)
+    )
+    return won.rowcount == 1
+
+
+async def record_progress(work: Work, scan_id: ScanId, **values: Any) -> None:
+    await work.db.execute(update(ScanRow).where(ScanRow.id == scan_id, ScanRow.status.not_in(FINAL_STATUSES)).values(**values))
+
+
+# ---- events
+
+
+async def add_events(work: Work, attempt: AttemptFacts, events: Sequence[ScanEvent]) -> None:
+    rows = [
+        {
+            "scan_id": attempt.scan_id,
+            "attempt": attempt.number,
+            "seq": event.seq,
+            "at": event.at,
+            "type": event.type,
+            "body": event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"}),
+        }
+        for event in events
+    ]
+    await work.db.execute(insert(ScanEventRow), rows)
+
+
+async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[str]) -> None:
+    """Keep what came too late, up to a bound."""
+    kept = select(func.count()).where(SupersededEventRow.scan_id == scan_id, SupersededEventRow.attempt == number)
+    if (await work.db.scalar(kept) or 0) < MAX_SUPERSEDED_BATCHES:
+        await work.db.execute(insert(SupersededEventRow).values(scan_id=scan_id, attempt=number, received_at=work.now, events=events))
+
+
+async def list_events(work: Work, scan: ScanFacts, after: int) -> list[dict[str, Any]]:
+    """Events of the current attempt after `after`, at most LOG_BATCH."""
+    rows = await work.db.execute(
+        select(ScanEventRow.seq, ScanEventRow.attempt, ScanEventRow.at, ScanEventRow.type, ScanEventRow.body)
+        .where(ScanEventRow.scan_id == scan.id, ScanEventRow.attempt == scan.attempt, ScanEventRow.seq > after)
+        .order_by(ScanEventRow.seq)
+        .limit(LOG_BATCH)
+    )
+    return [{"seq": row.seq, "attempt": row.attempt, "at": row.at, "type": row.type, **row.body} for row in rows]

@@ -1,0 +1,72 @@
+"""Shows scans as the API's `Scan`, with their finding counts and, while they wait, the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from apviso.protocol.findings import FindingCounts
+from apviso.protocol.readiness import WaitingFor
+from apviso.protocol.scan_events import Coverage
+from apviso.protocol.scans import Scan, ScanJob, ScanProgress
+from apviso.protocol.states import ScanStatus
+from apviso.protocol.wire import FindingId, ScanId
+from apviso.server.db.engine import Work
+from apviso.server.readiness.assessment import assess, waiting_for
+from apviso.server.readiness.gather import gather, target_facts
+from apviso.server.resources import Resources
+from apviso.server.scans import store
+from apviso.server.scans.facts import ScanFacts
+
+
+async def show(work: Work, plant: Resources, scans: Sequence[ScanFacts]) -> list[Scan]:
+    """The scans of one organization, in the given order."""
+    counts = await store.counts_of(work, scans)
+    waiting = await _explain(work, plant, [scan for scan in scans if scan.status is ScanStatus.PENDING_RUNNER])
+    return [_wire(scan, counts.get(scan.id, FindingCounts()), waiting.get(scan.id)) for scan in scans]
+
+
+async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dict[ScanId, WaitingFor]:
+    if not queued:
+        return {}
+    fleet = await gather(work, plant, queued[0].organization_id)
+    explained: dict[ScanId, WaitingFor] = {}
+    for scan in queued:
+        target = await target_facts(work, scan.organization_id, scan.target_id, scan.id)
+        question = replace(fleet, target=target, requested_runner_id=scan.requested_runner_id, not_before=scan.not_before)
+        explained[scan.id] = waiting_for(assess(question))
+    return explained
+
+
+def _wire(scan: ScanFacts, counts: FindingCounts, waiting: WaitingFor | None) -> Scan:
+    return Scan(
+        id=scan.id,
+        target_id=scan.target_id,
+        status=scan.status,
+        status_reason=scan.status_reason,
+        end_reason=scan.end_reason,
+        runner_id=scan.runner_id or scan.requested_runner_id,
+        attempt=scan.attempt,
+        target_visibility=scan.target_visibility,
+        scan_image_digest=scan.scan_image_digest,
+        model_preset=scan.model_preset,
+        is_retest=scan.is_retest,
+        parent_scan_id=scan.parent_scan_id,
+        finding_ids=[FindingId(id_) for id_ in scan.finding_ids],
+        progress=progress(scan),
+        coverage=Coverage.model_validate(scan.coverage) if scan.coverage is not None else None,
+        finding_counts=counts,
+        waiting_for=waiting,
+        cancel_requested_at=scan.cancel_requested_at,
+        created_at=scan.created_at,
+        started_at=scan.started_at,
+        finished_at=scan.finished_at,
+    )
+
+
+def progress(scan: ScanFacts) -> ScanProgress:
+    return ScanProgress(phase=scan.phase, percent=scan.percent, requests=scan.requests)
+
+
+def job(scan: ScanFacts) -> ScanJob:
+    return ScanJob(id=scan.job_id, scan_id=scan.id, status=scan.status, attempt=scan.attempt, runner_id=scan.runner_id)

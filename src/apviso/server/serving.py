@@ -1,0 +1,87 @@
+"""Runs the application in uvicorn: one listening socket, a graceful end, as many open files as the host allows."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from apviso.server.settings import Settings
+
+log = structlog.get_logger("apviso.server")
+BACKLOG = 4096
+# Requests that run get this long to end; runners poll again elsewhere or later, so nothing is lost by cutting a long poll.
+GRACEFUL_SECONDS = 10
+# Each runner holds a long poll open, each dashboard a stream.
+COMFORTABLE_OPEN_FILES = 4096
+
+
+class CannotListen(Exception):
+    """The address is taken, not this host's, or not permitted."""
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Open the socket before anything else is touched. Raises CannotListen."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CannotListen(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}") from error
+
+
+def address_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]) -> bool:
+    """Serve until SIGTERM or SIGINT; whether it ever started. `announce` gets the address once requests are answered."""
+    raise_open_files()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+    server = _Announcing(config, lambda: announce(address_of(listener)))
+    # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _already_ended)
+    server.run(sockets=[listener])
+    return server.started
+
+
+class _Announcing(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def _already_ended(_: int, __: FrameType | None) -> None:
+    return None
+
+
+def raise_open_files() -> None:
+    """Use what the host allows; warn where that is little."""
+    try:
+        import resource
+    except ImportError:  # this platform has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if 0 <= hard < COMFORTABLE_OPEN_FILES:
+        log.warning("few open files allowed", limit=hard, comfortable=COMFORTABLE_OPEN_FILES)

@@ -1,0 +1,49 @@
+"""Every setting of the control plane. Environment variables carry the prefix `APVISO_`; flags of `apviso server` win over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from apviso.protocol.timers import Timers
+
+
+def _known_database(url: str) -> str:
+    if url and not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+        raise ValueError("use sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME")
+    return url
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="APVISO_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("apviso-data"), description="Folder of the embedded database and of kept files.")
+    database_url: Annotated[str, AfterValidator(_known_database)] = Field(
+        "", repr=False, description="Database to use instead of SQLite in the data folder."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on.")
+
+    requests_per_minute: Annotated[int, Field(ge=1)] = Field(120, description="Requests a minute for each API key.")
+    enrollments_per_minute: Annotated[int, Field(ge=1)] = Field(60, description="Enrollment attempts a minute for each client address.")
+    daemon_requests_per_minute: Annotated[int, Field(ge=1)] = Field(1200, description="Daemon requests a minute for each runner.")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(1024**2, description="Largest request body.")
+    max_events_body_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024**2, description="Largest body of a batch of scan events.")
+    max_parked_requests: Annotated[int, Field(ge=1)] = Field(
+        20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
+    )
+
+    license_issuer_keys: list[str] = Field(
+        [], description="Ed25519 public keys (base64) whose license files are accepted, besides issuer.pub in the data folder."
+    )
+    minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
+    deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
+    housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")
+    timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
+
+    @property
+    def effective_database_url(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve() / 'apviso.db'}"

@@ -1,0 +1,78 @@
+"""Wake-ups inside one process: hints that something changed. The database is the truth; a lost hint costs one poll interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STREAM = "stream:"
+
+
+class Signals:
+    """Topics that long polls and streams wait on. A waiter subscribes before it looks, so nothing falls between."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._stirred: set[str] = set()
+
+    def send(self, topic: str) -> None:
+        """Wake everyone who waits on `topic`."""
+        if topic.startswith(_STREAM):
+            self._stirred.add(topic.removeprefix(_STREAM))
+        for event in self._waiters.get(topic, ()):
+            event.set()
+
+    def take_stirred(self) -> set[str]:
+        """The organizations whose stream has grown since this was last asked."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
+    @contextmanager
+    def listening(self, *topics: str) -> Iterator[Listener]:
+        event = asyncio.Event()
+        for topic in topics:
+            self._waiters[topic].add(event)
+        try:
+            yield Listener(event)
+        finally:
+            for topic in topics:
+                self._waiters[topic].discard(event)
+                if not self._waiters[topic]:
+                    del self._waiters[topic]
+
+
+class Listener:
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a hint, at most `seconds`; whether one came."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+def jobs_topic(organization_id: str) -> str:
+    """A scan of this organization may have become claimable."""
+    return f"jobs:{organization_id}"
+
+
+def runner_topic(runner_id: str) -> str:
+    """Something that this runner should be told at once."""
+    return f"runner:{runner_id}"
+
+
+def stream_topic(organization_id: str) -> str:
+    """The organization's live stream has grown."""
+    return f"{_STREAM}{organization_id}"
+
+
+def log_topic(scan_id: str) -> str:
+    """The log of this scan has grown, or the scan has ended."""
+    return f"log:{scan_id}"

@@ -1,0 +1,1 @@
+"""The organization's live stream: what happened, in order, resumable."""

@@ -1,0 +1,1 @@
+"""What may be scanned: normalized addresses and their visibility."""

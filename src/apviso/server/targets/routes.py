@@ -1,0 +1,143 @@
+"""Targets, for people: add, look, edit, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import uuid_utils
+from fastapi import APIRouter, Body
+
+from apviso.protocol.targets import NewTarget, TargetAnswer, TargetList, TargetPatch
+from apviso.protocol.wire import TargetId
+from apviso.server.access import Caller, TargetsReader, TargetsWriter
+from apviso.server.audit import store as audit
+from apviso.server.db.engine import Work
+from apviso.server.errors import (
+    AlreadyIssued,
+    BodyTooLarge,
+    CredentialInvalid,
+    CredentialMissing,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    InvalidFields,
+    LicenseInactive,
+    LicenseLimitReached,
+    MalformedJson,
+    RateLimited,
+    TargetExists,
+    TargetHasScans,
+    TargetNotFound,
+    VisibilityNotAllowed,
+    WrongCredential,
+    responses,
+)
+from apviso.server.idempotency import Idempotent
+from apviso.server.licensing import store as licensing
+from apviso.server.licensing.current import current_license
+from apviso.server.organizations import store as organizations
+from apviso.server.paging import Paged
+from apviso.server.resources import Plant, Reading, Writing
+from apviso.server.targets import store
+from apviso.server.targets.admission import Addresses, Edit, check_license, check_room, check_visibility, read_addresses, read_edit
+from apviso.server.targets.facts import KnownTarget
+from apviso.server.targets.store import wire
+
+router = APIRouter(prefix="/api/v1/targets", tags=["targets"])
+DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RateLimited)
+CHANGE = (*DENIED, MalformedJson, LicenseInactive, VisibilityNotAllowed, BodyTooLarge, InvalidFields)
+NEW_EXAMPLE = {"domain": "intranet.example.com", "scanUrl": "https://intranet.example.com/app", "visibility": "private_internal"}
+
+
+@router.post("", status_code=201, responses=responses(*CHANGE, LicenseLimitReached, TargetExists, AlreadyIssued, IdempotencyKeyReused))
+async def create_target(
+    wanted: Annotated[NewTarget, Body(examples=[NEW_EXAMPLE])], caller: TargetsWriter, plant: Plant, work: Writing, once: Idempotent
+) -> TargetAnswer:
+    """Add an application to be tested. The domain is kept in one canonical form, so that it can exist only once."""
+
+    async def create() -> TargetAnswer:
+        addresses = read_addresses(wanted.domain, wanted.display_url, wanted.scan_url)
+        check_visibility(wanted.visibility, addresses)
+        await organizations.lock(work, caller.organization_id)
+        license_ = await current_license(work, plant, caller.organization_id)
+        check_license(license_, wanted.visibility)
+        taken = (await licensing.usage(work, caller.organization_id)).targets
+        target = _new(work, caller, wanted, addresses)
+        if not await store.add(work, target):
+            raise TargetExists(f"This organization has a target with the domain {target.domain} already.")
+        check_room(license_, taken)
+        await _record(work, caller, "target.created", target, domain=target.domain, visibility=target.visibility)
+        return TargetAnswer(target=wire(target))
+
+    return await once.create(TargetAnswer, create)
+
+
+@router.get("", responses=responses(*DENIED, InvalidFields))
+async def list_targets(caller: TargetsReader, work: Reading, page: Paged) -> TargetList:
+    """All targets, newest first."""
+    targets, total = await store.list_page(work, caller.organization_id, page)
+    return TargetList(targets=[wire(target) for target in targets], **page.counted(total))
+
+
+@router.get("/{id}", responses=responses(*DENIED, TargetNotFound))
+async def get_target(id: str, caller: TargetsReader, work: Reading) -> TargetAnswer:
+    """One target."""
+    return TargetAnswer(target=wire(await store.get(work, caller.organization_id, id)))
+
+
+@router.patch("/{id}", responses=responses(*CHANGE, TargetNotFound))
+async def edit_target(
+    id: str,
+    patch: Annotated[TargetPatch, Body(examples=[{"visibility": "staging_preview"}])],
+    caller: TargetsWriter,
+    plant: Plant,
+    work: Writing,
+) -> TargetAnswer:
+    """Change URLs or visibility. Another scanned host or visibility is judged like a new target, and its proof of control ends."""
+    target = await store.get(work, caller.organization_id, id)
+    edit = read_edit(target, patch)
+    if edit.is_other:
+        check_license(await current_license(work, plant, caller.organization_id), edit.visibility)
+    values = _changes(target, edit)
+    if values:
+        await store.edit(work, caller.organization_id, target.id, **values)
+        changed = {name: str(value) for name, value in values.items()}
+        await _record(work, caller, "target.edited", target, **changed)
+    return TargetAnswer(target=wire(await store.get(work, caller.organization_id, id)))
+
+
+@router.delete("/{id}", status_code=204, responses=responses(*DENIED, TargetNotFound, TargetHasScans))
+async def delete_target(id: str, caller: TargetsWriter, work: Writing) -> None:
+    """Delete a target that was never scanned."""
+    target = await store.get(work, caller.organization_id, id)
+    if not await store.remove(work, caller.organization_id, target.id):
+        raise TargetHasScans
+    await _record(work, caller, "target.deleted", target, domain=target.domain)
+
+
+def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) -> KnownTarget:
+    return KnownTarget(
+        id=TargetId(str(uuid_utils.uuid7())),
+        organization_id=caller.organization_id,
+        domain=str(addresses.domain),
+        display_url=addresses.display_url.text,
+        scan_url=addresses.scan_url.text,
+        visibility=wanted.visibility,
+        verified_at=None,
+        last_scan_at=None,
+        created_at=work.now,
+    )
+
+
+def _changes(target: KnownTarget, edit: Edit) -> dict[str, object]:
+    """The columns that change."""
+    wanted: dict[str, object] = {
+        "display_url": edit.addresses.display_url.text,
+        "scan_url": edit.addresses.scan_url.text,
+        "visibility": edit.visibility,
+        "verified_at": None if edit.is_other else target.verified_at,
+    }
+    return {name: value for name, value in wanted.items() if value != getattr(target, name)}
+
+
+async def _record(work: Work, caller: Caller, action: str, target: KnownTarget, **details: str) -> None:
+    await audit.record(work, caller.organization_id, caller.actor, action, ("target", target.id), caller.request_id, **details)

@@ -1,0 +1,110 @@
+"""All SQL of targets, and how a target is shown to people and to runners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import RowMapping, delete, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from apviso.protocol.states import Visibility
+from apviso.protocol.targets import JobTarget, Target
+from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import RunnerRow, ScanRow, TargetRow
+from apviso.server.errors import TargetNotFound
+from apviso.server.paging import Page
+from apviso.server.targets.facts import KnownTarget as KnownTarget
+
+
+def wire(target: KnownTarget) -> Target:
+    return Target(
+        id=target.id,
+        domain=target.domain,
+        display_url=target.display_url,
+        scan_url=target.scan_url,
+        visibility=target.visibility,
+        verified=target.verified_at is not None,
+        last_scan_at=target.last_scan_at,
+        created_at=target.created_at,
+    )
+
+
+def job_target(target: KnownTarget) -> JobTarget:
+    return JobTarget(
+        id=target.id,
+        domain=target.domain,
+        display_url=target.display_url,
+        scan_url=target.scan_url,
+        visibility=target.visibility,
+    )
+
+
+def _known(row: RowMapping) -> KnownTarget:
+    return KnownTarget(**{**row, "visibility": Visibility(row["visibility"])})
+
+
+async def get(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
+    """One target of this organization. Raises TargetNotFound, also for another organization's."""
+    rows = await work.db.execute(
+        select(TargetRow.__table__).where(TargetRow.organization_id == organization_id, TargetRow.id == TargetId(target_id))
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise TargetNotFound
+    return _known(row)
+
+
+async def list_page(work: Work, organization_id: OrganizationId, page: Page) -> tuple[list[KnownTarget], int]:
+    """Newest first, and how many there are in all."""
+    total = await work.db.scalar(select(func.count()).where(TargetRow.organization_id == organization_id))
+    rows = await work.db.execute(
+        select(TargetRow.__table__)
+        .where(TargetRow.organization_id == organization_id)
+        .order_by(TargetRow.created_at.desc(), TargetRow.id.desc())
+        .offset(page.offset)
+        .limit(page.limit)
+    )
+    return [_known(row) for row in rows.mappings()], total or 0
+
+
+async def list_of(work: Work, organization_id: OrganizationId, visibilities: frozenset[Visibility]) -> list[KnownTarget]:
+    """All targets of these visibilities, by domain. Their number is bounded by the license."""
+    rows = await work.db.execute(
+        select(TargetRow.__table__)
+        .where(TargetRow.organization_id == organization_id, TargetRow.visibility.in_(visibilities))
+        .order_by(TargetRow.domain)
+    )
+    return [_known(row) for row in rows.mappings()]
+
+
+async def add(work: Work, target: KnownTarget) -> bool:
+    """Keep a new target; False where the organization has one of this domain."""
+    insert = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
+    won = await work.db.execute(
+        insert(TargetRow).values(**vars(target)).on_conflict_do_nothing(index_elements=[TargetRow.organization_id, TargetRow.domain])
+    )
+    return won.rowcount == 1
+
+
+async def edit(work: Work, organization_id: OrganizationId, target_id: TargetId, **values: Any) -> None:
+    await work.db.execute(update(TargetRow).where(TargetRow.organization_id == organization_id, TargetRow.id == target_id).values(**values))
+
+
+async def remove(work: Work, organization_id: OrganizationId, target_id: TargetId) -> bool:
+    """Delete a target that was never scanned; False where it has scans."""
+    scanned = exists().where(ScanRow.target_id == TargetRow.id)
+    won = await work.db.execute(delete(TargetRow).where(TargetRow.organization_id == organization_id, TargetRow.id == target_id, ~scanned))
+    return won.rowcount == 1
+
+
+async def record_scan(work: Work, target_id: TargetId) -> None:
+    """A scan of this target was started at this moment."""
+    await work.db.execute(update(TargetRow).where(TargetRow.id == target_id).values(last_scan_at=work.now))
+
+
+async def capabilities_of(work: Work, runner_id: RunnerId) -> dict[str, JsonValue]:
+    """What a runner last said it can do."""
+    found: dict[str, JsonValue] = (await work.db.execute(select(RunnerRow.capabilities).where(RunnerRow.id == runner_id))).scalar_one()
+    return found

@@ -1,0 +1,208 @@
+"""The layers around every request, as plain ASGI: request id, body limit, rate-limit headers, entity tags. They know no route."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uuid_utils
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apviso.server.errors import BodyTooLarge, InternalError, Refusal, problem_response
+from apviso.server.settings import Settings
+
+log = structlog.get_logger("apviso.http")
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_EVENTS_PATH = re.compile(r"/api/runner/jobs/[^/]+/events")
+# Larger answers are streamed as they are: a tag would have to hold them in memory.
+MAX_TAGGED_BYTES = 16 * 1024**2
+
+REQUESTS = Counter("apviso_http_requests_total", "Requests answered", ["method", "status"])
+SECONDS = Histogram("apviso_http_request_seconds", "Time to answer; long polls and streams are left out", ["method"])
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cache-control": "no-store",
+}
+
+
+class RequestContext:
+    """Gives each request an id, logs it, counts it, and adds the headers that every answer carries."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        offered = Headers(scope=scope).get("x-request-id", "")
+        request_id = offered if _SAFE_ID.fullmatch(offered) else str(uuid_utils.uuid7())
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        began, status = time.perf_counter(), 500
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in (SECURITY_HEADERS | state.get("rate_headers", {})).items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, stamped)
+            finally:
+                seconds = time.perf_counter() - began
+                REQUESTS.labels(scope["method"] if scope["method"] in _METHODS else "other", status).inc()
+                if not state.get("parked"):
+                    SECONDS.labels(scope["method"] if scope["method"] in _METHODS else "other").observe(seconds)
+                log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+
+
+_METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
+
+
+class BodyLimit:
+    """Refuses a body that is announced or turns out larger than allowed, before anything parses it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self._settings.max_events_body_bytes if _EVENTS_PATH.fullmatch(scope["path"]) else self._settings.max_body_bytes
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdigit() and int(announced) > limit:
+            await _answer(BodyTooLarge(f"The request body is larger than {limit} bytes."), scope, receive, send)
+            return
+        body, whole = await _read_at_most(limit, receive)
+        if body is None:
+            await _answer(BodyTooLarge(f"The request body is larger than {limit} bytes."), scope, receive, send)
+            return
+        if not whole:
+            return  # the client left while it was sending
+        await self.app(scope, _replay(body, receive), send)
+
+
+async def _read_at_most(limit: int, receive: Receive) -> tuple[bytes | None, bool]:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"", False
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            return None, True
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks), True
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    pending = True
+
+    async def replayed() -> Message:
+        nonlocal pending
+        if pending:
+            pending = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    await problem_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+
+
+class EntityTags:
+    """Gives every JSON answer to a GET of the public API its ETag, and answers 304 to a client that has it already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/api/v1/"):
+            await self.app(scope, receive, send)
+            return
+        await self.app(scope, receive, _Tagged(Headers(scope=scope).get("if-none-match", ""), send))
+
+
+class _Tagged:
+    """Holds a JSON answer back until it is whole; anything else passes through."""
+
+    def __init__(self, known: str, send: Send) -> None:
+        self._known = {tag.strip().removeprefix("W/") for tag in known.split(",") if tag.strip()}
+        self._send = send
+        self._start: Message | None = None
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = Headers(raw=message["headers"])
+            holds = message["status"] == 200 and headers.get("content-type", "").startswith("application/json")
+            if holds and int(headers.get("content-length", "0")) <= MAX_TAGGED_BYTES:
+                self._start = message
+                return
+            await self._send(message)
+            return
+        if self._start is None:
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if not message.get("more_body"):
+            await self._finish(self._start)
+
+    async def _finish(self, start: Message) -> None:
+        tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
+        headers = MutableHeaders(raw=list(start["headers"]))
+        headers["etag"] = tag
+        headers["cache-control"] = "private, no-cache"
+        if tag in self._known or "*" in self._known:
+            del headers["content-length"], headers["content-type"]
+            await self._send({"type": "http.response.start", "status": 304, "headers": headers.raw})
+            await self._send({"type": "http.response.body", "body": b""})
+            return
+        await self._send({**start, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+
+class LastResort:
+    """Turns an exception that nothing answered into a 500 with a request id; the cause goes to the log, never to the client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if started:
+                raise
+            await _answer(InternalError(), scope, receive, send)

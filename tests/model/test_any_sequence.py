@@ -1,0 +1,25 @@
+"""No sequence of calls, repeats, forgeries, restarts and clock steps breaks what the control plane promises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.machine import ControlPlaneModel
+
+# About a minute. A failure prints the sequence that caused it; it is not shortened, which would take many times as long.
+BOUNDED = settings(
+    max_examples=20,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_control_plane_under_any_sequence_keeps_its_promises() -> None:
+    run_state_machine_as_test(ControlPlaneModel, settings=BOUNDED)

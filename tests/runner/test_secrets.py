@@ -1,0 +1,125 @@
+"""Credentials for targets: who gets them, and that mistakes never show them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from apviso.protocol.states import Visibility
+from apviso.protocol.targets import JobTarget
+from apviso.protocol.wire import TargetId
+from apviso.runner.private_files import ExposedFile
+from apviso.runner.secrets import BadTargetAuth, find_auth, load_target_auth
+
+CANARY = "canary-secret-value"
+
+
+def target(scan_url: str = "https://shop.internal/app/", domain: str = "shop.internal", id: str = "target-1") -> JobTarget:
+    return JobTarget(id=TargetId(id), domain=domain, display_url=scan_url, scan_url=scan_url, visibility=Visibility.PRIVATE_INTERNAL)
+
+
+def written(tmp_path: Path, text: str, name: str = "auth.toml", mode: int = 0o600) -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def entry(**facts: object) -> str:
+    return "[[targets]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in facts.items())
+
+
+@pytest.mark.parametrize(
+    ("facts", "headers"),
+    [
+        ({"type": "none"}, {}),
+        ({"type": "bearer", "token": CANARY}, {"Authorization": f"Bearer {CANARY}"}),
+        (
+            {"type": "basic", "username": "ada", "password": CANARY},
+            {"Authorization": "Basic " + base64.b64encode(f"ada:{CANARY}".encode()).decode()},
+        ),
+        ({"type": "cookie", "cookie": f"session={CANARY}; theme=dark"}, {"Cookie": f"session={CANARY}; theme=dark"}),
+    ],
+)
+def test_target_auth_of_each_type_becomes_headers(facts: dict[str, object], headers: dict[str, str], tmp_path: Path) -> None:
+    [auth] = load_target_auth(written(tmp_path, entry(domain="shop.internal", **facts)))
+
+    assert auth.headers() == headers
+    assert CANARY not in repr(auth)
+
+
+def test_target_auth_with_custom_headers_in_json_is_read(tmp_path: Path) -> None:
+    data = {"targets": [{"domain": "shop.internal", "type": "custom_headers", "headers": {"X-Key": f"Token {CANARY}"}}]}
+
+    [auth] = load_target_auth(written(tmp_path, json.dumps(data), "auth.json"))
+
+    assert auth.headers() == {"X-Key": f"Token {CANARY}"}
+    assert CANARY in auth.values()
+
+
+@pytest.mark.parametrize(
+    ("facts", "scanned", "given"),
+    [
+        ({"domain": "shop.internal"}, target(), True),
+        ({"domain": "SHOP.internal."}, target(), True),
+        ({"domain": "shop.internal:443"}, target(), True),
+        ({"domain": "shop.internal:8443"}, target(), False),
+        ({"domain": "internal"}, target(), False),
+        ({"domain": "shop.internal"}, target("https://shop.internal.evil.example/"), False),
+        # The name that is shown is trusted, the address that would get the secret is not.
+        ({"domain": "shop.internal"}, target("https://evil.example/", domain="shop.internal"), False),
+        ({"url": "https://shop.internal/app"}, target(), True),
+        ({"url": "https://shop.internal/app"}, target("https://shop.internal/application"), False),
+        ({"url": "http://shop.internal/app"}, target(), False),
+        ({"url": "https://shop.internal"}, target("https://user@shop.internal/"), False),
+        ({"id": "target-1"}, target(), True),
+        ({"id": "target-2"}, target(), False),
+        ({"id": "target-1", "domain": "shop.internal"}, target("https://evil.example/"), False),
+    ],
+)
+def test_target_auth_is_given_only_where_it_belongs(facts: dict[str, object], scanned: JobTarget, given: bool, tmp_path: Path) -> None:
+    entries = load_target_auth(written(tmp_path, entry(type="bearer", token=CANARY, **facts)))
+
+    assert (find_auth(entries, scanned) is not None) is given
+
+
+def test_target_auth_by_id_wins_over_url_and_domain(tmp_path: Path) -> None:
+    places = {"by-domain": {"domain": "shop.internal"}, "by-url": {"url": "https://shop.internal"}, "by-id": {"id": "target-1"}}
+    text = "".join(entry(type="bearer", token=token, **facts) for token, facts in places.items())
+
+    found = find_auth(load_target_auth(written(tmp_path, text)), target())
+
+    assert found is not None
+    assert found.headers() == {"Authorization": "Bearer by-id"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        entry(type="bearer", token=CANARY),
+        entry(type="bearer", domain="x", tokn=CANARY),
+        entry(type="basic", domain="x", password=CANARY),
+        entry(type="magic", domain="x", token=CANARY),
+        f"token = {CANARY}",
+    ],
+)
+def test_target_auth_file_with_a_mistake_is_refused_without_quoting_it(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadTargetAuth) as caught:
+        load_target_auth(written(tmp_path, text))
+
+    assert CANARY not in str(caught.value)
+
+
+def test_target_auth_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, entry(type="none", domain="x"), mode=0o640)
+
+    with pytest.raises(ExposedFile):
+        load_target_auth(path)
+
+
+def test_target_auth_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTargetAuth):
+        load_target_auth(tmp_path / "absent.toml")

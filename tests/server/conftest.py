@@ -1,0 +1,61 @@
+"""A real application on a real database for every test; only the clock is ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from apviso.server.settings import Settings
+from tests.support.clock import Clock
+from tests.support.control_plane import Plane, running
+from tests.support.people import Organization, Runner
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The database of this test; the one place that decides which kind it is."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'apviso.db'}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """No limit gets in the way; timed duties run when a test calls `plane.settle()`."""
+    return Settings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        housekeeping_interval_seconds=60,
+        requests_per_minute=100_000,
+        daemon_requests_per_minute=100_000,
+        enrollments_per_minute=100_000,
+    )
+
+
+@pytest.fixture
+async def plane(settings: Settings, clock: Clock) -> AsyncIterator[Plane]:
+    async with running(settings, clock) as plane:
+        yield plane
+
+
+@pytest.fixture
+async def acme(plane: Plane) -> Organization:
+    """The organization that a test is about."""
+    return await plane.organization("Acme")
+
+
+@pytest.fixture
+async def other(plane: Plane) -> Organization:
+    """Another organization on the same control plane, which must see nothing of the first."""
+    return await plane.organization("Other")
+
+
+@pytest.fixture
+async def runner(acme: Organization) -> Runner:
+    """A runner of `acme`, enrolled and reporting."""
+    return await acme.runner()

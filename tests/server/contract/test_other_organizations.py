@@ -1,0 +1,49 @@
+"""Every operation on one thing, called for a thing of another organization: it is not there, and nothing happens to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.server.api.test_every_operation import PEOPLE, WITH_ID, Operation
+from tests.server.scans.situations import found, queued_scan
+from tests.support.control_plane import Plane
+from tests.support.people import Organization, Runner
+
+
+async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
+    """One of everything, by the word before its id in a path."""
+    case = await queued_scan(acme, runner)
+    job = await case.running()
+    await runner.on_job(job, "events", events=[found(1)])
+    return {
+        "scans": case.scan_id,
+        "jobs": case.job_id,
+        "targets": case.target["id"],
+        "runners": runner.id,
+        "findings": (await acme.get("/findings")).json()["findings"][0]["id"],
+        "api-keys": (await acme.get("/api-keys")).json()["apiKeys"][0]["id"],
+        "enrollment-tokens": (await acme.enrollment_token()).split("_")[1],
+    }
+
+
+async def _everything(acme: Organization) -> list[Any]:
+    paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens")
+    return [(await acme.get(path)).json() for path in paths]
+
+
+@pytest.mark.parametrize("operation", WITH_ID, ids=str)
+async def test_operation_on_a_thing_of_another_organization_is_not_found(
+    operation: Operation, plane: Plane, acme: Organization, runner: Runner, other: Organization
+) -> None:
+    ids = await _furnish(acme, runner)
+    word = operation.template.split("/{")[0].rpartition("/")[2]
+    path = operation.template.replace("{id}", ids[word]).replace("{tokenPrefix}", ids[word])
+    before = await _everything(acme)
+    token = other.key if operation in PEOPLE else (await other.runner("stranger")).token
+
+    answer = await plane.call(operation.method, path, token, **({"json": operation.body} if operation.body is not None else {}))
+
+    assert (answer.status_code, answer.json()["code"].endswith("_not_found")) == (404, True)
+    assert await _everything(acme) == before

@@ -1,0 +1,194 @@
+"""Presence as the clock moves: late, silent, back; any call is contact; and the history that it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.control_plane import Plane
+from tests.support.people import Organization, Runner
+
+
+async def _status(organization: Organization, runner: Runner) -> tuple[str, list[str]]:
+    shown = (await organization.get(f"/runners/{runner.id}")).json()["runner"]
+    return shown["status"], shown["statusReasons"]
+
+
+@pytest.fixture
+async def runner(acme: Organization, clock: Clock) -> Runner:
+    """Enrolled and reporting, with the restart amnesty over."""
+    clock.pass_by(seconds=121)
+    return await acme.runner()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (35, ("online", [])),
+        (36, ("degraded", ["heartbeat_late"])),
+        (60, ("degraded", ["heartbeat_late"])),
+        (61, ("offline", ["no_contact"])),
+    ],
+)
+async def test_status_of_a_silent_runner_changes_with_the_clock_alone(
+    acme: Organization, runner: Runner, clock: Clock, seconds: int, expected: tuple[str, list[str]]
+) -> None:
+    clock.pass_by(seconds=seconds)
+
+    assert await _status(acme, runner) == expected
+
+
+@pytest.mark.parametrize("call", ["claim", "targets", "token"])
+async def test_status_after_any_call_of_the_runner_is_contact(acme: Organization, runner: Runner, clock: Clock, call: str) -> None:
+    clock.pass_by(seconds=50)
+    match call:
+        case "claim":
+            await runner.claim()
+        case "targets":
+            await runner.get("/targets")
+        case "token":
+            await runner.call("POST", "/token")
+
+    clock.pass_by(seconds=50)
+
+    assert await _status(acme, runner) == ("degraded", ["heartbeat_late"])
+
+
+async def test_status_after_goodbye_is_offline_until_the_runner_speaks_again(acme: Organization, runner: Runner, clock: Clock) -> None:
+    await runner.call("POST", "/goodbye", {"bootId": runner.boot_id, "reason": "host update"})
+    said = await _status(acme, runner)
+
+    clock.pass_by(seconds=6)
+    await runner.claim()
+
+    assert said == ("offline", ["said_goodbye"])
+    assert (await _status(acme, runner))[0] == "online"
+
+
+async def test_status_right_after_goodbye_changes_with_any_call(acme: Organization, runner: Runner) -> None:
+    await runner.call("POST", "/goodbye")
+
+    await runner.claim()
+
+    assert (await _status(acme, runner))[0] == "online"
+
+
+async def test_status_within_the_amnesty_of_a_restart_is_not_offline(acme: Organization, plane: Plane, clock: Clock) -> None:
+    runner = await acme.runner()
+    clock.pass_by(seconds=119)
+    within = await _status(acme, runner)
+
+    clock.pass_by(seconds=1)
+
+    assert plane.resources.amnesty_until == clock.now
+    assert within == ("degraded", ["heartbeat_late"])
+    assert await _status(acme, runner) == ("offline", ["no_contact"])
+
+
+async def test_status_of_two_machines_with_one_identity_is_told(acme: Organization, runner: Runner, clock: Clock) -> None:
+    clone = Runner(runner.client, runner.id, runner.token)
+    for speaker in (clone, runner):
+        clock.pass_by(seconds=15)
+        (await speaker.beat()).raise_for_status()
+    seen = await _status(acme, runner)
+
+    for _ in range(21):
+        clock.pass_by(seconds=15)
+        await runner.beat()
+
+    assert seen == ("degraded", ["duplicate_identity"])
+    assert await _status(acme, runner) == ("online", [])
+
+
+async def test_status_after_an_ordinary_restart_is_online(acme: Organization, runner: Runner) -> None:
+    for boot in ("boot-b", "boot-c"):
+        runner.boot_id = boot
+        await runner.beat()
+
+    assert await _status(acme, runner) == ("online", [])
+
+
+async def test_heartbeat_answers_how_the_runner_stands(acme: Organization, runner: Runner) -> None:
+    answer = await runner.beat(health={"diskFreeBytes": 1})
+
+    assert answer.json() == {
+        "runner": {"id": runner.id, "status": "degraded"},
+        "heartbeatIntervalMs": 15000,
+        "directives": {"cancelJobs": [], "adminState": "enabled", "drainDeadline": None, "rotateToken": False, "minimumVersion": None},
+        "serverTime": "2026-05-03T09:17:33Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"bootId": ""}, "bootId"),
+        ({"beatSeq": -1}, "beatSeq"),
+        ({"version": None}, "version"),
+        ({"configuredConcurrency": 65}, "configuredConcurrency"),
+        ({"runningJobs": [{"jobId": "x"}]}, "runningJobs.0.attempt"),
+        ({"health": [1]}, "health"),
+    ],
+)
+async def test_heartbeat_of_bad_shape_is_refused(runner: Runner, change: dict[str, Any], field: str) -> None:
+    refused = await runner.beat(**change)
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+
+
+async def test_history_tells_each_stretch_with_its_reason(acme: Organization, runner: Runner, plane: Plane, clock: Clock) -> None:
+    for seconds in (36, 30, 34):
+        clock.pass_by(seconds=seconds)
+        await plane.settle()
+    await runner.beat()
+
+    history = (await acme.get(f"/runners/{runner.id}/history")).json()
+
+    assert history["intervals"] == [
+        {"status": "offline", "reasons": ["never_contacted"], "since": "2026-05-03T09:17:33Z", "until": "2026-05-03T09:17:33Z"},
+        {"status": "online", "reasons": [], "since": "2026-05-03T09:17:33Z", "until": "2026-05-03T09:18:09Z"},
+        {"status": "degraded", "reasons": ["heartbeat_late"], "since": "2026-05-03T09:18:09Z", "until": "2026-05-03T09:18:33Z"},
+        {"status": "offline", "reasons": ["no_contact"], "since": "2026-05-03T09:18:33Z", "until": "2026-05-03T09:19:13Z"},
+        {"status": "online", "reasons": [], "since": "2026-05-03T09:19:13Z", "until": None},
+    ]
+    assert history["uptimeRatio"] == 0.6
+    assert history["heartbeatGaps"] == [{"since": "2026-05-03T09:17:33Z", "until": "2026-05-03T09:19:13Z", "seconds": 100.0}]
+
+
+async def test_history_shows_the_gap_that_lasts(acme: Organization, runner: Runner, clock: Clock) -> None:
+    clock.pass_by(seconds=36)
+
+    gaps = (await acme.get(f"/runners/{runner.id}/history")).json()["heartbeatGaps"]
+
+    assert gaps == [{"since": "2026-05-03T09:17:33Z", "until": None, "seconds": 36.0}]
+
+
+async def test_history_since_a_time_leaves_out_what_was_before(acme: Organization, runner: Runner, plane: Plane, clock: Clock) -> None:
+    clock.pass_by(seconds=100)
+    await plane.settle()
+
+    history = (await acme.get(f"/runners/{runner.id}/history", params={"since": "2026-05-03T11:18:43+02:00"})).json()
+
+    assert [one["status"] for one in history["intervals"]] == ["offline"]
+    assert history["uptimeRatio"] == 0.0
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", "2026-05-03T09:15:32"])
+async def test_history_since_what_is_no_time_is_refused(acme: Organization, runner: Runner, since: str) -> None:
+    refused = await acme.get(f"/runners/{runner.id}/history", params={"since": since})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "since")
+
+
+async def test_history_of_a_revoked_runner_ends_with_it(acme: Organization, runner: Runner, plane: Plane, clock: Clock) -> None:
+    clock.pass_by(seconds=10)
+    await acme.delete(f"/runners/{runner.id}")
+    clock.pass_by(seconds=1000)
+    await plane.settle()
+
+    history = (await acme.get(f"/runners/{runner.id}/history")).json()
+
+    assert [(one["status"], one["since"]) for one in history["intervals"]][-1] == ("revoked", "2026-05-03T09:17:43Z")
+    assert history["heartbeatGaps"] == []

@@ -1,0 +1,74 @@
+"""The real application on a real database, without a socket: how server tests run it and speak to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from apviso.server import housekeeping
+from apviso.server.app import create_app
+from apviso.server.organizations.bootstrap import bootstrap
+from apviso.server.resources import Resources
+from apviso.server.settings import Settings
+from tests.support.clock import Clock
+from tests.support.people import Organization
+
+START_SECONDS = 30
+
+
+@dataclass
+class Plane:
+    """A running control plane. Its timed duties run when a test calls `settle`."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+    clock: Clock
+
+    @property
+    def resources(self) -> Resources:
+        resources = self.app.state.resources
+        assert isinstance(resources, Resources)
+        return resources
+
+    async def settle(self) -> None:
+        """Do every timed duty once, at the clock's moment."""
+        await housekeeping.run_once(self.resources)
+
+    async def organization(self, name: str) -> Organization:
+        """A new organization with a key that may do everything."""
+        async with self.resources.database.writing() as work:
+            way_in = await bootstrap(work, name)
+        return Organization(self.client, way_in.organization_id, way_in.key.reveal())
+
+    async def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx2.Response:
+        """Any request, with any bearer token or none."""
+        headers = {**({"authorization": f"Bearer {token}"} if token else {}), **more.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **more)
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock) -> AsyncIterator[Plane]:
+    """The application between its start and its orderly end."""
+    app = create_app(settings, clock)
+    started, enough = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        # In a task of its own: whoever enters the application's lifespan must also leave it.
+        async with app.router.lifespan_context(app):
+            started.set()
+            await enough.wait()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(live())
+        async with asyncio.timeout(START_SECONDS):
+            await started.wait()
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://control-plane") as client:
+            yield Plane(app, client, clock)
+        enough.set()

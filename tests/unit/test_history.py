@@ -1,0 +1,60 @@
+"""Uptime and gaps from the intervals of a runner."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apviso.protocol.runners import StatusInterval
+from apviso.protocol.states import RunnerStatus
+from apviso.server.runners.history import open_gap, uptime_ratio
+from tests.unit.known import NOW, seconds
+
+ONLINE, DEGRADED, OFFLINE, REVOKED = RunnerStatus.ONLINE, RunnerStatus.DEGRADED, RunnerStatus.OFFLINE, RunnerStatus.REVOKED
+
+
+def stretches(*lengths: tuple[RunnerStatus, float]) -> list[StatusInterval]:
+    """Intervals that follow each other and end now; the last one lasts."""
+    begin = NOW - seconds(sum(length for _, length in lengths))
+    made: list[StatusInterval] = []
+    for number, (status, length) in enumerate(lengths):
+        end = None if number == len(lengths) - 1 else begin + seconds(length)
+        made.append(StatusInterval(status=status, reasons=[], since=begin, until=end))
+        begin += seconds(length)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("intervals", "since", "expected"),
+    [
+        (stretches((ONLINE, 100)), 1000, 1.0),
+        (stretches((OFFLINE, 100)), 1000, 0.0),
+        (stretches((ONLINE, 60), (OFFLINE, 20), (DEGRADED, 20)), 1000, 0.8),
+        (stretches((OFFLINE, 900), (ONLINE, 100)), 200, 0.5),
+        (stretches((ONLINE, 50), (REVOKED, 50)), 1000, 0.5),
+        (stretches((ONLINE, 0)), 1000, None),
+        ([], 1000, None),
+        (stretches((ONLINE, 100)), 0, None),
+    ],
+)
+def test_uptime_is_the_share_of_the_asked_time_in_contact(intervals: list[StatusInterval], since: float, expected: float | None) -> None:
+    assert uptime_ratio(intervals, NOW - seconds(since), NOW) == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from(RunnerStatus), st.floats(0, 10_000)), max_size=8), st.floats(0, 20_000))
+def test_uptime_of_any_history_is_between_nothing_and_all(lengths: list[tuple[RunnerStatus, float]], since: float) -> None:
+    ratio = uptime_ratio(stretches(*lengths), NOW - seconds(since), NOW)
+
+    assert ratio is None or 0 <= ratio <= 1
+
+
+@pytest.mark.parametrize(("age", "expected"), [(35, None), (35.5, 35.5), (1000, 1000.0)])
+def test_gap_lasts_once_the_heartbeat_is_late(age: float, expected: float | None) -> None:
+    gap = open_gap(NOW - seconds(age), 35, NOW)
+
+    assert (gap.seconds if gap else None) == expected
+
+
+def test_gap_of_a_runner_that_never_reported_is_none() -> None:
+    assert open_gap(None, 35, NOW) is None

@@ -1,0 +1,165 @@
+"""Pages that say what code says are made from the code, or at least name everything that is in it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from apviso.protocol import limits, states
+from apviso.protocol.readiness import CheckCode
+from apviso.protocol.timers import Timers
+from apviso.runner.config import ENVIRONMENT, Config
+from apviso.server.app import create_app
+from apviso.server.errors import every_refusal
+from apviso.server.openapi import document
+from apviso.server.problem_advice import ADVICE
+from apviso.server.scans.lifecycle import Due
+from apviso.server.settings import Settings
+from tests.upkeep.sources import ROOT, modules, read
+
+REFERENCE = ROOT / "docs/reference"
+
+
+def unnamed(page: str, words: Iterable[str]) -> set[str]:
+    """Those of `words` that the page does not write as code."""
+    return set(words) - set(re.findall(r"`([^`\n]+)`", page))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated pages as they would be made now."""
+    folder = tmp_path_factory.mktemp("reference")
+    subprocess.run([sys.executable, "docs/make_reference.py", str(folder)], cwd=ROOT, check=True, timeout=120)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["api.md", "cli.md", "metrics.md", "problem-codes.md", "server-settings.md"])
+def test_generated_page_as_kept_is_up_to_date(fresh: Path, name: str) -> None:
+    kept = (REFERENCE / name).read_text(encoding="utf-8")
+
+    assert kept == (fresh / name).read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_generated_pages_are_all_compared_with_the_kept_ones(fresh: Path) -> None:
+    made = {page.name for page in fresh.iterdir()}
+
+    assert made == {"api.md", "cli.md", "metrics.md", "problem-codes.md", "server-settings.md"}
+
+
+def test_api_page_names_every_operation() -> None:
+    told = document(create_app(Settings(data_dir=ROOT / "unused")))
+
+    operations = {f"{method.upper()} {path}" for path, item in told["paths"].items() for method in item}
+
+    assert operations - {line.removeprefix("### ") for line in read("docs/reference/api.md").splitlines()} == set()
+
+
+def test_problem_page_names_every_code_and_no_other() -> None:
+    headings = re.findall(r"^## (\S+)$", read("docs/reference/problem-codes.md"), re.MULTILINE)
+
+    assert set(headings) == {kind.code for kind in every_refusal()} == set(ADVICE)
+
+
+def test_settings_page_names_every_setting_of_the_server() -> None:
+    variables = {f"APVISO_{name.upper()}" for name in Settings.model_fields if name != "timers"}
+    variables |= {f"APVISO_TIMERS__{name.upper()}" for name in Timers.model_fields}
+
+    assert unnamed(read("docs/reference/server-settings.md"), variables) == set()
+
+
+def test_defaults_on_the_settings_page_are_taken_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = re.findall(r"^\| `(APVISO_\w+)` \| `([^`]+)` \|", read("docs/reference/server-settings.md"), re.MULTILINE)
+
+    for variable, default in rows:
+        monkeypatch.setenv(variable, default)
+
+    assert Settings() == Settings.model_construct(timers=Timers())
+
+
+def test_settings_page_names_every_setting_of_the_runner() -> None:
+    page = read("docs/reference/runner-settings.md")
+
+    assert unnamed(page, [*Config.model_fields, *ENVIRONMENT.values()]) == set()
+
+
+def test_metrics_page_names_every_metric_of_the_code() -> None:
+    pattern = re.compile(r'(?:Counter|Gauge|Histogram|Summary)\(\s*"(apviso_\w+)"')
+    named = {name for module in modules() for name in pattern.findall(module.text)}
+
+    assert named != set()
+    assert unnamed(read("docs/reference/metrics.md"), named) == set()
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        states.ScanStatus,
+        states.EndReason,
+        states.RunnerStatus,
+        states.AdminState,
+        states.Fault,
+        states.Silence,
+        states.LicenseState,
+        CheckCode,
+        Due,
+    ],
+)
+def test_states_page_names_every_member_of(closed: type[StrEnum]) -> None:
+    assert unnamed(read("docs/job-states.md"), closed) == set()
+
+
+def test_states_page_gives_every_timer_with_its_default() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", read("docs/job-states.md"), re.MULTILINE))
+
+    missing = {(name, written(field.default)) for name, field in Timers.model_fields.items()} - rows
+
+    assert missing == set()
+
+
+def written(default: object) -> str:
+    """A default as people read it: `24 h`, `90 s`, `5 GiB`."""
+    seconds = getattr(default, "total_seconds", lambda: None)()
+    if seconds is not None:
+        return f"{seconds / 3600:g} h" if seconds % 3600 == 0 else f"{seconds:g} s"
+    assert isinstance(default, int)
+    return f"{default // 1024**3} GiB" if default >= 1024**3 else f"{default // 1024**2} MiB" if default >= 1024**2 else str(default)
+
+
+def test_states_page_marks_the_end_reasons_that_are_retried() -> None:
+    marked = set(re.findall(r"^\| `(\w+)` \| yes \|", read("docs/job-states.md"), re.MULTILINE))
+
+    assert marked == states.RETRIED_REASONS
+
+
+def test_states_page_marks_the_faults_that_block() -> None:
+    marked = set(re.findall(r"^\| `(\w+)` \| blocks \|", read("docs/job-states.md"), re.MULTILINE))
+
+    assert marked == states.BLOCKING_FAULTS
+
+
+def test_states_page_gives_the_budget_of_every_preset() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\d ]+) s \| ([\d ]+) \| ([\d ]+) \|$", read("docs/job-states.md"), re.MULTILINE)
+
+    told = {name: tuple(int(number.replace(" ", "")) for number in numbers) for name, *numbers in rows}
+
+    assert told == {
+        preset.value: (one.max_run_seconds, one.max_requests, int(one.requests_per_second)) for preset, one in limits.PRESETS.items()
+    }
+
+
+def test_safety_inequality_holds_for_the_defaults() -> None:
+    timers = Timers()
+
+    margin = timers.stale_end_after - timers.self_stop_after - timers.kill_within
+
+    assert margin.total_seconds() >= 30
+
+
+def test_word_that_a_page_lacks_is_found() -> None:
+    assert unnamed("It is `online` or offline.", ["online", "offline"]) == {"offline"}
