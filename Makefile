@@ -29,12 +29,12 @@ check: setup lint types contracts ## Lint, types, import contracts, upkeep, fast
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
 lint: setup ## Style and common mistakes
-	$(BIN)/ruff check src tests docs
-	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs deploy
+	$(BIN)/ruff format --check src tests docs deploy
 
 types: setup ## Static types, strictly
 	$(BIN)/mypy
-	$(BIN)/mypy docs/make_reference.py
+	$(BIN)/mypy docs/make_reference.py deploy/scan/build.py
 
 contracts: setup ## Who may import whom
 	$(BIN)/lint-imports
@@ -44,7 +44,7 @@ docs: setup ## Make the generated pages of docs/reference anew
 
 lock: setup ## Make the lock files anew from pyproject.toml and requirements/*.in
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scanners.in -o src/apviso/scanning/scanners.txt
 
 clean: ## Remove the virtual environment and caches

@@ -12,13 +12,15 @@ import psutil
 import pytest
 
 from apviso.protocol.daemon import Job
-from apviso.runner.engines import EngineFailed, Line, RunningScan, ScanExit, Spoken
+from apviso.runner.engines import EngineFailed, Line, Prepared, RunningScan, ScanExit, ScanLabels, Spoken
 from apviso.runner.engines.process import ADDRESS_SPACE_BYTES, CPU_SECONDS_PER_RUN_SECOND, OPEN_FILES, ProcessEngine
 from apviso.runner.engines.process_group import end_marked, is_same
 from apviso.runner.records import ProcessMark
 from apviso.scanning.order import ScanOrder
 from tests.runner.conftest import alive
 from tests.runner.fake_control_plane import job_body
+
+LABELS = ScanLabels("runner-1", "job-1", 1)
 
 
 def order(work_dir: Path) -> ScanOrder:
@@ -38,7 +40,7 @@ def order(work_dir: Path) -> ScanOrder:
 async def start(program: str, work_dir: Path) -> tuple[RunningScan, list[Line]]:
     lines: list[Line] = []
     engine = ProcessEngine((sys.executable, "-c", program))
-    return await engine.start(order(work_dir), work_dir, lines.append), lines
+    return await engine.start(Prepared(), order(work_dir), LABELS, work_dir, lines.append), lines
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -87,7 +89,7 @@ async def test_stop_ends_a_scan_that_ignores_signals_and_a_child_that_left_its_g
         lines.append(line)
         heard.set()
 
-    scan = await ProcessEngine((sys.executable, "-c", program)).start(order(tmp_path), tmp_path, take)
+    scan = await ProcessEngine((sys.executable, "-c", program)).start(Prepared(), order(tmp_path), LABELS, tmp_path, take)
     await asyncio.wait_for(heard.wait(), 20)
     pids = [int(pid) for pid in texts(lines)[0].split()]
 
@@ -109,7 +111,7 @@ async def test_stop_lets_a_scan_that_heeds_the_signal_end_by_itself(tmp_path: Pa
         lines.append(line)
         ready.set()
 
-    scan = await ProcessEngine((sys.executable, "-c", program)).start(order(tmp_path), tmp_path, take)
+    scan = await ProcessEngine((sys.executable, "-c", program)).start(Prepared(), order(tmp_path), LABELS, tmp_path, take)
     await asyncio.wait_for(ready.wait(), 20)
 
     await scan.stop(10)
@@ -136,10 +138,10 @@ async def test_program_that_cannot_be_run_is_a_failure_of_the_engine(tmp_path: P
 
     for engine in (absent, unfit):
         with pytest.raises(EngineFailed):
-            await engine.start(order(tmp_path), tmp_path, lambda line: None)
+            await engine.start(Prepared(), order(tmp_path), LABELS, tmp_path, lambda line: None)
 
-    assert absent.problem() is not None
-    assert unfit.problem() is not None
+    assert await absent.problem() is not None
+    assert await unfit.problem() is not None
 
 
 def test_engine_says_its_limits_aloud() -> None:

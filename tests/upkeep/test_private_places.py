@@ -11,7 +11,7 @@ from tests.upkeep.sources import ROOT, tracked
 
 PRIVATE = {
     "a folder of one machine": re.compile(r"(?<![\w.}~-])/(?:work|root|tmp|home/[a-z]+|Users/[A-Za-z]+)/"),
-    "a package host": re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|ghcr\.io|docker\.io|quay\.io)\b"),
+    "a package host": re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|ghcr\.io|docker\.io(?=/)|quay\.io)\b"),
     "an entry of a tracker": re.compile(r"(?<![\w/&])(?:issue|ticket|pull request) #?\d+", re.IGNORECASE),
 }
 

@@ -166,7 +166,8 @@ def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
         typer.echo(f"{marks[check.state]}  {check.name}: {check.message}")
         if check.next_step:
             typer.echo(f"         next: {check.next_step}")
-    typer.echo("\nLimits of the process engine:")
+    if found.engine_limits:
+        typer.echo("\nLimits of the process engine:")
     for limit in found.engine_limits:
         typer.echo(f"  - {limit}")
     typer.echo("\nSettings:")

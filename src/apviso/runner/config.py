@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -52,6 +52,11 @@ class Config(BaseModel):
     custom_ca_path: LocalPath | None = Field(None, description="Certificate authorities (PEM) trusted beside the system's")
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(20, description="How long running scans may finish after a stop")
     min_free_disk_bytes: Annotated[int, Field(ge=0)] = Field(1024**3, description="Free bytes in the workspace below which no scan starts")
+    engine: Literal["auto", "docker", "podman", "process"] = Field(
+        "auto", description="What runs scans; `auto` takes a container engine where there is one and `scan_image` is set"
+    )
+    engine_socket: LocalPath | None = Field(None, description="Socket of the container engine, where it is not at its usual place")
+    scan_image: str | None = Field(None, description="Scan image by its digest: `registry/name@sha256:...`, or `sha256:...` of a local one")
     scanners_dir: LocalPath | None = Field(None, description="Environment that holds the scanners")
     scan_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None, description="Program that runs a scan in place of the built-in one: order on standard input, NDJSON on standard output"

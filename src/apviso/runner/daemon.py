@@ -22,7 +22,8 @@ from apviso.runner.config import Config
 from apviso.runner.connection import open_client
 from apviso.runner.control_plane import ControlPlane
 from apviso.runner.directives import Obedience
-from apviso.runner.engines.process import BUILT_IN_SCAN, ProcessEngine
+from apviso.runner.engines import EngineFailed
+from apviso.runner.engines.choice import choose_engine
 from apviso.runner.facts import capabilities, local_secrets, provider_state, scanner_facts
 from apviso.runner.heartbeat import HeartbeatLoop
 from apviso.runner.identity import Identity
@@ -91,6 +92,7 @@ class Daemon:
         await end_processes(leftovers)
         async with open_client(self.config.custom_ca_path) as client:
             station = self._station(client)
+            await self._end_leftovers(station)
             async with asyncio.TaskGroup() as owner:
                 work = owner.create_task(self._work(station, leftovers))
                 await self._until_stopped(station)
@@ -102,9 +104,17 @@ class Daemon:
 
     def _station(self, client: httpx2.AsyncClient) -> Station:
         plane = ControlPlane(self.api_url, client, self.redactor, self.identity.token, self.clock, self.pulse.on_answer)
-        engine = ProcessEngine(self.config.scan_command or BUILT_IN_SCAN)
+        engine = choose_engine(self.config, self.workspace.installation(), self.environ)
         scanners = self.config.scanners_dir or default_dir()
         return Station(self.config, self.workspace, plane, engine, scanners, self.redactor, self.clock, self.timers, self._on_rejected)
+
+    async def _end_leftovers(self, station: Station) -> None:
+        try:
+            for name in await station.engine.end_leftovers():
+                log.warning("leftover_scan_ended", name=name)
+        except EngineFailed as error:
+            # Without its guard and its runner it reaches nothing; the engine is swept before the first scan starts.
+            log.warning("leftovers_not_looked_for", reason=str(error))
 
     async def _work(self, station: Station, leftovers: list[Leftover]) -> None:
         """All loops under one owner, until cancelled."""

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,7 +22,8 @@ from apviso.runner.clock import Clock
 from apviso.runner.config import ENVIRONMENT, Config
 from apviso.runner.connection import open_client
 from apviso.runner.control_plane import why_unreachable
-from apviso.runner.engines.process import BUILT_IN_SCAN, LIMITS, ProcessEngine
+from apviso.runner.engines import Engine, EngineFailed
+from apviso.runner.engines.choice import choose_engine, find_container_engine
 from apviso.runner.private_files import ExposedFile
 from apviso.runner.redaction import MIN_SECRET_LENGTH, Redactor
 from apviso.runner.refusals import CallFailed, IdentityRejected
@@ -68,11 +69,13 @@ def failure(name: str, message: str, next_step: str) -> DoctorCheck:
 
 
 async def diagnose(setup: Setup) -> Diagnosis:
+    engine = choose_engine(setup.config, "", setup.environ)
     local = [
         check_workspace(setup),
         check_disk(setup),
         check_identity(setup),
-        check_engine(setup.config),
+        await check_engine(engine, setup.config, setup.environ),
+        *await check_image(engine),
         check_scanners(setup.config),
         check_scope(setup),
         *check_target_auth(setup.config),
@@ -82,7 +85,7 @@ async def diagnose(setup: Setup) -> Diagnosis:
         healthy=all(check.state != "failed" for check in checks),
         checks=checks,
         settings=shown_settings(setup),
-        engine_limits=list(LIMITS),
+        engine_limits=[str(limit) for limit in cast("list[str]", engine.describe()["limits"])],
     )
 
 
@@ -141,11 +144,36 @@ def check_identity(setup: Setup) -> DoctorCheck:
     return ok("identity", f"{identity.name or 'runner'} with token {identity.token.prefix} from {identity.source}")
 
 
-def check_engine(config: Config) -> DoctorCheck:
-    problem = ProcessEngine(config.scan_command or BUILT_IN_SCAN).problem()
+async def check_engine(engine: Engine, config: Config, environ: Mapping[str, str]) -> DoctorCheck:
+    problem = await engine.problem()
+    if engine.name == "process":
+        return _process_engine(problem, find_container_engine(environ) if config.engine == "auto" and config.scan_command is None else None)
+    if problem is not None:
+        step = f"Start {engine.name}, give this account its socket (engine_socket in runner.toml), and name scan_image by its digest."
+        return failure("engine", problem, step)
+    facts = engine.describe()
+    kind = "rootless" if facts["rootless"] else "rootful"
+    return ok("engine", f"Scans run in containers ({engine.name} {facts['version']}, {kind}, cgroup v{facts['cgroupVersion']})")
+
+
+def _process_engine(problem: str | None, unused: str | None) -> DoctorCheck:
     if problem is not None:
         return failure("engine", problem, "Correct scan_command in runner.toml, or remove it to use the built-in scan.")
-    return ok("engine", "Scans run as processes of this account (the process engine); its limits are listed below")
+    message = "Scans run as processes of this account (the process engine); its limits are listed below"
+    if unused is not None:
+        return warning("engine", f"{message}, although {unused} is here", "Set scan_image in runner.toml to run scans in containers.")
+    return ok("engine", message)
+
+
+async def check_image(engine: Engine) -> Iterable[DoctorCheck]:
+    """Whether a scan could start with the image of the settings; fetches it, as the first scan would."""
+    if engine.name == "process":
+        return ()
+    try:
+        prepared = await engine.prepare(None)
+    except EngineFailed as error:
+        return (failure("scan_image", str(error), "Correct scan_image in runner.toml; it names an image by its digest."),)
+    return (ok("scan_image", f"{prepared.digest} is here"),)
 
 
 def check_scanners(config: Config) -> DoctorCheck:

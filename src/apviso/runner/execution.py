@@ -15,7 +15,7 @@ from apviso.protocol.scan_events import Happening, Stats
 from apviso.protocol.states import EndReason
 from apviso.runner.attempts import Attempt, Stop
 from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed
-from apviso.runner.engines import EngineFailed, RunningScan, ScanExit
+from apviso.runner.engines import EngineFailed, Prepared, RunningScan, ScanExit, ScanLabels
 from apviso.runner.job_log import JobLog
 from apviso.runner.output import ScanOutput
 from apviso.runner.reachability import probe
@@ -42,6 +42,7 @@ class Execution:
 
     attempt: Attempt
     station: Station
+    prepared: Prepared
     files: AttemptFiles
     spool: Spool
     job_log: JobLog
@@ -102,7 +103,8 @@ class Execution:
         try:
             self._exit = await self._run_scan(self._guard, output)
         except EngineFailed as error:
-            return failed(EndReason.ENGINE_UNAVAILABLE, str(error))
+            # Whoever stopped the scan knows better why it ended than an engine that lost it.
+            return ending_of_stop(self.attempt.stop) if self.attempt.stop else failed(error.reason, str(error))
         finally:
             self.kill()
             self._told = await self._guard.close()
@@ -114,7 +116,8 @@ class Execution:
         self.attempt.phase = name
 
     async def _run_scan(self, guard: Guard, output: ScanOutput) -> ScanExit:
-        self._scan = await self.station.engine.start(self._order(guard), self.files.work, output.take)
+        labels = ScanLabels(self.attempt.job.job.runner_id, self.attempt.job_id, self.attempt.number)
+        self._scan = await self.station.engine.start(self.prepared, self._order(guard), labels, self.files.work, output.take)
         self.files.note_process(self._scan.mark)
         stats = asyncio.create_task(self._tell_stats_regularly(guard))
         try:

@@ -52,7 +52,7 @@ class HeartbeatLoop:
     async def _beat_once(self) -> float:
         """One beat; answers the seconds until the next."""
         pulse = self.obedience.pulse
-        beat = self._beat()
+        beat = await self._beat()
         sent_at, sent = self.station.clock.now(), self.station.clock.boot()
         try:
             answer = await self.station.plane.heartbeat(beat)
@@ -81,9 +81,11 @@ class HeartbeatLoop:
         pulse.runner_id = answer.runner.id
         self.obedience.obey(answer.directives, answer.server_time)
 
-    def _beat(self) -> Heartbeat:
+    async def _beat(self) -> Heartbeat:
         self._beat_seq += 1
         jobs = self.obedience.roster.running_jobs()
+        # Asked first: what the engine says now is part of the capabilities.
+        health = await self._health()
         provider_state, capabilities = self.environ_facts()
         return Heartbeat(
             boot_id=self.boot_id,
@@ -97,13 +99,13 @@ class HeartbeatLoop:
             running_jobs=jobs,
             provider_state=dict(provider_state),
             capabilities=dict(capabilities),
-            health=self._health(),
+            health=health,
             last_claim_poll_age_ms=self.obedience.pulse.claim_poll_age_ms(),
         )
 
-    def _health(self) -> dict[str, JsonValue]:
+    async def _health(self) -> dict[str, JsonValue]:
         usage = shutil.disk_usage(self.station.workspace.root)
-        ready = self.station.engine.problem() is None and self.station.scanners().problem is None
+        ready = await self.station.engine.problem() is None and self.station.scanners().problem is None
         faults: list[JsonValue] = [] if ready else [Fault.ENGINE_UNREACHABLE.value]
         return {
             "diskFreeBytes": usage.free,

@@ -10,7 +10,8 @@ from apviso import __version__
 from apviso.protocol.daemon import Goodbye, Registration
 from apviso.protocol.tokens import Token
 from apviso.runner.backoff import Patience
-from apviso.runner.engines.process import BUILT_IN_SCAN, ProcessEngine
+from apviso.runner.engines import Engine
+from apviso.runner.engines.choice import choose_engine
 from apviso.runner.enrollment import enroll, exchange_key, parse_enrollment_token
 from apviso.runner.facts import capabilities, machine_name, provider_state, scanner_facts, system_name
 from apviso.runner.identity import Identity
@@ -43,7 +44,9 @@ async def join(setup: Setup, wish: Wish, on_failure: Callable[[NoAnswer, float],
         raise AlreadyRegistered(f"this host is a runner already ({setup.identity.name or setup.identity.token.prefix})")
     token = parse_enrollment_token(wish.token)
     setup.workspace.prepare()
-    registration = _registration(setup, wish, token)
+    engine = choose_engine(setup.config, setup.workspace.installation(), setup.environ)
+    await engine.problem()
+    registration = _registration(setup, wish, token, engine)
     redactor = Redactor([token.reveal(), token.secret])
     async with control_plane(setup.api_url, setup.config.custom_ca_path, redactor) as plane:
         return await enroll(
@@ -51,8 +54,7 @@ async def join(setup: Setup, wish: Wish, on_failure: Callable[[NoAnswer, float],
         )
 
 
-def _registration(setup: Setup, wish: Wish, token: Token) -> Registration:
-    engine = ProcessEngine(setup.config.scan_command or BUILT_IN_SCAN)
+def _registration(setup: Setup, wish: Wish, token: Token, engine: Engine) -> Registration:
     return Registration(
         enrollment_token=token.reveal(),
         exchange_key=exchange_key(setup.workspace, token),

@@ -51,7 +51,7 @@ class Examination:
 async def examine(station: Station, target: JobTarget) -> Examination:
     """All checks in their order. The target is asked only when it lies in scope."""
     found = Examination()
-    _check_engine(found, station)
+    await _check_engine(found, station)
     _check_disk(found, station)
     in_scope = await _check_scope(found, station, target)
     _check_target_auth(found, station, target)
@@ -60,8 +60,8 @@ async def examine(station: Station, target: JobTarget) -> Examination:
     return found
 
 
-def _check_engine(found: Examination, station: Station) -> None:
-    problem = station.engine.problem()
+async def _check_engine(found: Examination, station: Station) -> None:
+    problem = await station.engine.problem()
     if problem is None:
         found.passed("engine", f"The {station.engine.name} engine is ready.")
     else:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 import structlog
+from pydantic import JsonValue
 
 from apviso.protocol.daemon import Job, JobState, Start
 from apviso.protocol.states import EndReason
@@ -14,6 +15,7 @@ from apviso.runner.attempts import Attempt, Stop
 from apviso.runner.backoff import Backoff, Patience
 from apviso.runner.delivery import deliver
 from apviso.runner.endings import Ending, ending_of_stop, failed
+from apviso.runner.engines import EngineFailed, Prepared
 from apviso.runner.execution import Execution
 from apviso.runner.job_log import JobLog
 from apviso.runner.lease import LeaseKeeper, LeaseTerms
@@ -114,6 +116,11 @@ class Worker:
 
     async def _examine_and_scan(self, spool: Spool) -> Ending | None:
         attempt = self._attempt
+        attempt.phase = "preparing"
+        try:
+            prepared = await self._unless_halted(self._station.engine.prepare(attempt.job.image))
+        except EngineFailed as error:
+            return failed(error.reason, str(error))
         attempt.phase = "preflight"
         found = await self._unless_halted(examine(self._station, attempt.job.target))
         if found.reason in GIVEN_BACK:
@@ -123,16 +130,17 @@ class Worker:
             log.warning("preflight_failed", job=attempt.key, reason=found.reason, message=found.message)
             return None
         attempt.phase = "starting"
-        start = Start(attempt=attempt.number, runtime_metadata={"engine": self._station.engine.name, "isolation": self._isolation()})
+        start = Start(attempt=attempt.number, runtime_metadata=self._started_with(prepared))
         self._heed(await self._ask(lambda: self._plane.start(attempt.job_id, start)))
         self._execution = Execution(
-            attempt, self._station, self._files, spool, JobLog(self._station.workspace.job_logs, attempt.key), found.headers
+            attempt, self._station, prepared, self._files, spool, JobLog(self._station.workspace.job_logs, attempt.key), found.headers
         )
         attempt.phase = "running"
         return await self._execution.run(self._terms.remaining(attempt.lease_sent, self._station.clock.boot()))
 
-    def _isolation(self) -> str:
-        return str(self._station.engine.describe().get("isolation", "unknown"))
+    def _started_with(self, prepared: Prepared) -> dict[str, JsonValue]:
+        engine = self._station.engine
+        return {"engine": engine.name, "isolation": engine.describe().get("isolation", "unknown"), "imageDigest": prepared.digest}
 
     async def _ask(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         return await self._unless_halted(until_answered(call, Patience(CALL_BACKOFF)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from apviso.runner.private_files import write_private
 
 
 class WorkspaceTaken(Exception):
@@ -51,6 +54,10 @@ class Workspace:
         return self.root / "logs" / "jobs"
 
     @property
+    def installation_file(self) -> Path:
+        return self.root / "installation"
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 
@@ -58,6 +65,14 @@ class Workspace:
     def jobs(self) -> Path:
         """Working folders of running scans, one for each attempt; nothing in them outlives the attempt."""
         return self.root / "jobs"
+
+    def installation(self) -> str:
+        """A name that this workspace shares with no other, made when it is first asked for."""
+        try:
+            return self.installation_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            write_private(self.installation_file, f"{uuid.uuid4()}\n")
+            return self.installation_file.read_text(encoding="ascii").strip()
 
     def prepare(self) -> None:
         """Make the folders, closed to other accounts."""

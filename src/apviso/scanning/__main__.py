@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import threading
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from apviso.protocol.scan_events import CoverageLine, Log, OutputLine
+from apviso.scanning import relay
 from apviso.scanning.order import MAX_ORDER_BYTES, ScanOrder
 from apviso.scanning.scan import run_scan
 from apviso.scanning.verdict import ScanExit
@@ -34,6 +36,14 @@ def watch_starter() -> None:
     while sys.stdin.buffer.readline(4096):
         pass
     os.killpg(0, signal.SIGKILL)
+    # The first process of a container is deaf to signals of its own; when it ends, the container ends.
+    os._exit(128 + signal.SIGKILL)
+
+
+def heed_termination() -> None:
+    """The first process of a container ignores what it has no handler for."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def read_order() -> ScanOrder | None:
@@ -45,6 +55,7 @@ def read_order() -> ScanOrder | None:
 
 
 def main() -> int:
+    heed_termination()
     order = read_order()
     if order is None:
         say(Log(level="error", message="The first line of standard input is not a scan order."))
@@ -52,7 +63,15 @@ def main() -> int:
         return ScanExit.INVALID_ORDER
     lead_own_group()
     threading.Thread(target=watch_starter, daemon=True).start()
-    return asyncio.run(run_scan(order, say))
+    return asyncio.run(scan_by_way_of_guard(order))
+
+
+async def scan_by_way_of_guard(order: ScanOrder) -> ScanExit:
+    """The scan, with the guard's socket shown as the proxy that scanners know how to use."""
+    if order.proxy_socket is None:
+        return await run_scan(order, say)
+    async with relay.from_port(urlsplit(order.proxy_url).port or 0, order.proxy_socket):
+        return await run_scan(order, say)
 
 
 if __name__ == "__main__":

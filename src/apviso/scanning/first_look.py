@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
 
+from apviso.protocol.findings import ReportedFinding
+from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
+from apviso.scanning.evidence import curl_command
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
 
 SECONDS = 15.0
@@ -57,6 +60,30 @@ def look(start_url: str, proxy_url: str) -> Look:
             return sight
         url = urljoin(url, answer.location or "")
     return Look(Sight.UNREACHABLE, url, f"The start page redirects more than {MAX_HOPS} times.")
+
+
+def plain_http(seen: Look) -> ReportedFinding | None:
+    """The finding that the target is served without encryption, where its start page is."""
+    parts = urlsplit(seen.url)
+    if parts.scheme != "http":
+        return None
+    kind = entry(FlawClass.CLEARTEXT_TRANSPORT)
+    score, severity = rate(kind.cvss_vector)
+    origin = f"{parts.scheme}://{parts.netloc}/"
+    return ReportedFinding(
+        title=kind.title,
+        severity=severity,
+        cvss_score=score,
+        cvss_vector=kind.cvss_vector,
+        cwe_id=kind.cwe_id,
+        description=f"{kind.description} {CVSS_NOTE}",
+        evidence=f"{seen.message} The answer came by plain HTTP, without a redirect to HTTPS.",
+        reproduction=[curl_command("GET", origin, "")],
+        remediation=kind.remediation,
+        url=origin,
+        method="GET",
+        detectors=["first-look"],
+    )
 
 
 def _judge(answer: _Answer, url: str, start_url: str) -> Look | None:

@@ -14,10 +14,19 @@ from apviso.protocol.wire import Wire
 
 # A retest may carry hundreds of findings with their evidence; nothing larger is an order.
 MAX_ORDER_BYTES = 16 * 1024 * 1024
+# Places inside every scan image, and the port at which it shows the guard to its scanners.
+IMAGE_WORK_DIR = "/work"
+IMAGE_SCANNERS_DIR = "/opt/apviso/scanners"
+IMAGE_GUARD_DIR = "/run/guard"
+GUARD_SOCKET = "proxy.sock"
+IMAGE_PROXY_PORT = 3128
 
 
 class ScanOrder(Wire):
-    """`proxy_url` is the guard, the only way to the target; `work_dir` and `scanners_dir` are absolute paths."""
+    """`proxy_url` is the guard, the only way to the target; `work_dir` and `scanners_dir` are absolute paths.
+
+    Where the scan has no network, the guard is at `proxy_socket`, and the scan itself shows it at `proxy_url` on its own loopback.
+    """
 
     scan_id: Annotated[str, Field(min_length=1, max_length=64)]
     attempt: Annotated[int, Field(ge=1)]
@@ -27,5 +36,6 @@ class ScanOrder(Wire):
     target: JobTarget
     limits: Limits
     proxy_url: str
+    proxy_socket: str | None = None
     work_dir: str
     scanners_dir: str

@@ -46,6 +46,9 @@ async def _look_and_scan(order: ScanOrder, say: Say, began: float) -> CoverageLi
     version = _installed_version(order)
     say(Phase(name="first look"))
     start = await _first_look(order, say)
+    unencrypted = first_look.plain_http(start)
+    if unencrypted is not None:
+        say(Found(finding=unencrypted))
     say(Phase(name="crawl"))
     console = Console(attacks=len(wapiti.PLANS[order.model_preset].attacks))
     command = wapiti.command(order, _start_url(order, start), version, time.monotonic() - began)

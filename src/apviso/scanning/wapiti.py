@@ -24,7 +24,8 @@ MAX_FINDINGS = 1_000
 MAX_SEEDS = 50
 # Where nothing listens: payloads and call-outs that want a helper server of the scanner's makers end here.
 _DEAD_ENDPOINT = "http://127.0.0.1:9/"
-_LOOKING = ("http_headers", "cookieflags", "csp", "https_redirect")
+# Not `https_redirect`: it connects to the target by itself, past the guard. The first look says whether there is encryption.
+_LOOKING = ("http_headers", "cookieflags", "csp")
 _LOOKING_SINCE_3_3 = ("inconsistent_redirection", "information_disclosure", "stacktrace_disclosure", "unsecure_password")
 
 Version = tuple[int, int]

@@ -9,12 +9,18 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from apviso.protocol.daemon import ScanImage
+from apviso.protocol.states import EndReason
 from apviso.runner.records import ProcessMark
 from apviso.scanning.order import ScanOrder
 
 
 class EngineFailed(Exception):
-    """The scan could not be started. The cause lies with this host, so another runner may fare better."""
+    """The scan could not be started, or its engine went away; `reason` says how the attempt ends."""
+
+    def __init__(self, message: str, reason: EndReason = EndReason.ENGINE_UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,23 @@ class Swallowed:
 Line = Spoken | Swallowed
 
 
+@dataclass(frozen=True)
+class ScanLabels:
+    """Whose a scan is, so that it can be recognized whatever becomes of its runner."""
+
+    runner_id: str
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The program of a scan, ready to start: the engine's own name of its image and the digest of it, both None without images."""
+
+    image: str | None = None
+    digest: str | None = None
+
+
 class RunningScan(Protocol):
     @property
     def mark(self) -> ProcessMark | None:
@@ -66,8 +89,19 @@ class Engine(Protocol):
     def describe(self) -> Mapping[str, JsonValue]:
         """Facts for capabilities and doctor; `isolation` names the kind, `limits` says in sentences what it does not do."""
 
-    def problem(self) -> str | None:
-        """Why no scan can be started now, None where one can."""
+    async def problem(self) -> str | None:
+        """Why no scan can be started now, None where one can. Answers within seconds, whatever the engine does."""
 
-    async def start(self, order: ScanOrder, work_dir: Path, take: Callable[[Line], None]) -> RunningScan:
-        """Start it; `take` is given each line as it comes. Raises EngineFailed."""
+    async def prepare(self, image: ScanImage | None) -> Prepared:
+        """Have the program of a scan at hand, `image` where the control plane names one.
+
+        Raises EngineFailed. Cancelling is safe: what was fetched stays for the next time.
+        """
+
+    async def start(
+        self, prepared: Prepared, order: ScanOrder, labels: ScanLabels, work_dir: Path, take: Callable[[Line], None]
+    ) -> RunningScan:
+        """Start what was prepared; `take` is given each line as it comes. Raises EngineFailed."""
+
+    async def end_leftovers(self) -> list[str]:
+        """End what earlier processes of this workspace left running; names of what was ended. Raises EngineFailed."""

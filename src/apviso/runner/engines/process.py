@@ -13,7 +13,9 @@ from typing import cast
 import psutil
 from pydantic import JsonValue
 
-from apviso.runner.engines import EngineFailed, Line, RunningScan, ScanExit
+from apviso.protocol.daemon import ScanImage
+from apviso.protocol.states import EndReason
+from apviso.runner.engines import EngineFailed, Line, Prepared, RunningScan, ScanExit, ScanLabels
 from apviso.runner.engines.lines import LineCutter, OutputFlood
 from apviso.runner.engines.process_group import end_family, family, kill_group, signal_each, signal_group
 from apviso.runner.records import ProcessMark
@@ -53,13 +55,24 @@ class ProcessEngine:
         built_in = self._command == BUILT_IN_SCAN
         return {"name": self.name, "isolation": "process", "scanProgram": "built-in" if built_in else "custom", "limits": list(LIMITS)}
 
-    def problem(self) -> str | None:
+    async def problem(self) -> str | None:
         program = Path(self._command[0])
         if program.is_absolute() and not os.access(program, os.X_OK):
             return f"{program} is no program that can be run"
         return None
 
-    async def start(self, order: ScanOrder, work_dir: Path, take: Callable[[Line], None]) -> RunningScan:
+    async def prepare(self, image: ScanImage | None) -> Prepared:
+        if image is not None:
+            raise EngineFailed("The job names a scan image, and this runner has no container engine.", EndReason.ENGINE_UNAVAILABLE)
+        return Prepared()
+
+    async def end_leftovers(self) -> list[str]:
+        """The marks of processes are kept with the attempts; whoever settles those ends them."""
+        return []
+
+    async def start(
+        self, prepared: Prepared, order: ScanOrder, labels: ScanLabels, work_dir: Path, take: Callable[[Line], None]
+    ) -> RunningScan:
         """The child gets its limits before its order: until then it has nothing to do."""
         hearing = _Hearing(take)
         try:

@@ -1,0 +1,42 @@
+"""A real Docker Engine for each test process that needs one, with the scan image in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import docker
+import pytest
+
+from apviso.runner.engines.container_engine import ContainerEngine
+from apviso.scanning import environment
+from tests.containers.private_engine import PrivateEngine, build_scan_image, engine_process, missing_parts
+from tests.containers.running import INSTALLATION
+
+
+@pytest.fixture(scope="session")
+def scanners_dir() -> Path:
+    folder = environment.default_dir()
+    problem = environment.status(folder).problem
+    assert problem is None, problem
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_here(scanners_dir: Path) -> Iterator[PrivateEngine]:
+    lacking = missing_parts()
+    if lacking and "CI" not in os.environ:
+        pytest.skip(f"no Docker Engine can be started here; missing: {', '.join(lacking)}")
+    assert not lacking, f"CI must start a Docker Engine, and lacks {', '.join(lacking)}"
+    with engine_process() as (socket_file, pid), closing(docker.DockerClient(f"unix://{socket_file}", timeout=120)) as client:
+        yield PrivateEngine(socket_file, client, build_scan_image(socket_file, scanners_dir), pid)
+
+
+@pytest.fixture
+def scan_engine(engine_here: PrivateEngine) -> Iterator[ContainerEngine]:
+    """The runner's own engine upon it; nothing of the test is left in it afterwards."""
+    yield ContainerEngine("docker", engine_here.socket_file, engine_here.image, INSTALLATION)
+    for container in engine_here.client.containers.list(all=True):
+        container.remove(force=True)

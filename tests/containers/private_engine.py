@@ -1,0 +1,136 @@
+"""A Docker Engine of the tests' own: no network of its own, a socket in a temporary folder, ended by process id."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import docker
+import psutil
+
+START_SECONDS = 60.0
+BUILD = Path(__file__).parents[2] / "deploy" / "scan" / "build.py"
+
+
+@dataclass(frozen=True)
+class PrivateEngine:
+    """`image` is the id of the scan image, built from this interpreter."""
+
+    socket_file: Path
+    client: docker.DockerClient
+    image: str
+    pid: int
+
+    def image_of(self, program: str) -> str:
+        """The scan image with another program in it: Python source that is run in place of the scan."""
+        made = self.client.api.create_container(self.image)
+        self.client.api.put_archive(made["Id"], "/", _archive("program.py", program))
+        interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
+        told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
+        self.client.api.remove_container(made["Id"])
+        return str(told["Id"])
+
+    def containers(self) -> list[str]:
+        """Names of all containers, running or not."""
+        return [container.name for container in self.client.containers.list(all=True)]
+
+
+def _archive(name: str, text: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(text.encode()), 0o644
+        tar.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def missing_parts() -> list[str]:
+    """What this machine lacks for an engine of one's own."""
+    lacking = [] if os.getuid() == 0 else ["the rights of root"]
+    return [*lacking, *(program for program in ("dockerd", "containerd", "runc") if shutil.which(program) is None)]
+
+
+@contextmanager
+def engine_process() -> Iterator[tuple[Path, int]]:
+    """The engine's socket and process; all that it started has ended afterwards."""
+    # Its own sockets lie deep below; a socket address holds about a hundred characters.
+    with TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        process = _started(folder)
+        try:
+            _wait_until_answering(process, folder)
+            yield folder / "docker.sock", process.pid
+        finally:
+            _end(process)
+            _end_orphans(folder)
+            _unmount_below(folder)
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "daemon.json").write_text("{}")
+    command = [
+        "dockerd", "--storage-driver=overlay2", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+        f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}", f"--pidfile={folder / 'dockerd.pid'}",
+        f"--config-file={folder / 'daemon.json'}", f"--host=unix://{folder / 'docker.sock'}",
+    ]  # fmt: skip
+    with (folder / "dockerd.log").open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def _end_orphans(folder: Path) -> None:
+    """An engine that was killed leaves its containerd and the keepers of its containers behind."""
+    orphans = [process for process in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(process.info["cmdline"] or ())]
+    for process in orphans:
+        process.kill()
+    psutil.wait_procs(orphans, 10)
+
+
+def _wait_until_answering(process: subprocess.Popen[bytes], folder: Path) -> None:
+    socket_file, log = folder / "docker.sock", folder / "dockerd.log"
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with (
+            contextlib.suppress(docker.errors.DockerException),
+            contextlib.closing(docker.DockerClient(f"unix://{socket_file}", timeout=5)) as client,
+        ):
+            if client.ping():
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"dockerd did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _unmount_below(folder: Path) -> None:
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False, timeout=10)
+
+
+def build_scan_image(socket_file: Path, scanners_dir: Path) -> str:
+    """Its id, as the build tells it."""
+    command = [sys.executable, str(BUILD), "--tag", "apviso-scan:test", "--scanners-dir", str(scanners_dir)]
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{socket_file}"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if told.returncode != 0:
+        raise RuntimeError(f"the scan image was not built: {told.stderr[-2000:]}")
+    return told.stdout.strip()
