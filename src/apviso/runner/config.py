@@ -57,6 +57,10 @@ class Config(BaseModel):
     )
     engine_socket: LocalPath | None = Field(None, description="Socket of the container engine, where it is not at its usual place")
     scan_image: str | None = Field(None, description="Scan image by its digest: `registry/name@sha256:...`, or `sha256:...` of a local one")
+    image_policy: Literal["require", "allow-unsigned-dev"] = Field(
+        "require", description="Whether an image of a registry needs a signature by `image_key`"
+    )
+    image_key: LocalPath | None = Field(None, description="Public key (PEM) that signs scan images, of a cosign key pair")
     scanners_dir: LocalPath | None = Field(None, description="Environment that holds the scanners")
     scan_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None, description="Program that runs a scan in place of the built-in one: order on standard input, NDJSON on standard output"

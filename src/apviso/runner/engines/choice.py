@@ -11,6 +11,7 @@ from apviso.runner.config import Config
 from apviso.runner.engines import Engine
 from apviso.runner.engines.container_engine import ContainerEngine
 from apviso.runner.engines.process import BUILT_IN_SCAN, ProcessEngine
+from apviso.runner.engines.signatures import Trust
 
 ContainerKind = Literal["docker", "podman"]
 _VARIABLES: Mapping[ContainerKind, str] = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
@@ -26,7 +27,9 @@ def choose_engine(config: Config, installation: str, environ: Mapping[str, str] 
         kind = found or "process"
     if kind == "process":
         return ProcessEngine(config.scan_command or BUILT_IN_SCAN)
-    return ContainerEngine(kind, config.engine_socket or socket_of(kind, environ), config.scan_image, installation)
+    socket_file = config.engine_socket or socket_of(kind, environ)
+    trust = Trust(config.image_policy, config.image_key)
+    return ContainerEngine(kind, socket_file, config.scan_image, installation, trust, config.custom_ca_path)
 
 
 def find_container_engine(environ: Mapping[str, str] = os.environ) -> ContainerKind | None:

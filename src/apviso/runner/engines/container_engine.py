@@ -20,10 +20,13 @@ from apviso.runner.engines.attached import ContainerScan
 from apviso.runner.engines.containers import HARDENING, INSTALLATION, container_name, create_body, order_inside
 from apviso.runner.engines.images import ImageRef, parse_image
 from apviso.runner.engines.lines import MAX_TOTAL_BYTES
+from apviso.runner.engines.registry import Registry
+from apviso.runner.engines.signatures import Trust
 from apviso.scanning import relay
 from apviso.scanning.order import GUARD_SOCKET, IMAGE_SCANNERS_DIR, ScanOrder
 
 PREPARE_SECONDS = 600.0
+DEFAULT_TRUST = Trust()
 
 
 class ContainerEngine:
@@ -35,9 +38,14 @@ class ContainerEngine:
         socket_file: Path,
         image: str | None,
         installation: str,
+        trust: Trust = DEFAULT_TRUST,
+        custom_ca: Path | None = None,
         most_bytes: int = MAX_TOTAL_BYTES,
     ) -> None:
         self._most_bytes = most_bytes
+        self._trust = trust
+        self._custom_ca = custom_ca
+        self._trusted: set[ImageRef] = set()
         self.name = name
         self._socket = EngineSocket(socket_file)
         self._image = image
@@ -56,6 +64,7 @@ class ContainerEngine:
             "cgroupVersion": facts.cgroup_version if facts else None,
             "hardening": [*HARDENING, *(facts.security if facts else ())],
             "image": self._image,
+            "imagePolicy": self._trust.policy,
             "limits": [],
         }
 
@@ -85,6 +94,9 @@ class ContainerEngine:
         return parse_image(self._image)
 
     async def _have(self, wanted: ImageRef) -> str:
+        if not wanted.is_local and wanted not in self._trusted:
+            await self._trust.check(wanted, Registry(wanted.repository, self._custom_ca))
+            self._trusted.add(wanted)
         found = await self._socket.find_image(wanted)
         if found is None and wanted.is_local:
             raise EngineFailed(f"The engine has no image {wanted}; build it, or name one of a registry.", EndReason.IMAGE_UNAVAILABLE)
