@@ -263,7 +263,7 @@ class FakeControlPlane:
 
     async def _claim(self, call: Call) -> Reply:
         wait = float(call.query.removeprefix("wait="))
-        known, nonce = set(call.body["knownCancels"]), call.body["nonce"]
+        known, nonce = set(call.body.get("knownCancels") or []), call.body["nonce"]
 
         def news() -> bool:
             return bool(self._claimable(call.body["freeSlots"], nonce) or set(self._cancelled()) - known)

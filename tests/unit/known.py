@@ -32,6 +32,7 @@ _RUNNER = RunnerFacts(
     admin_note=None,
     admin_until=None,
     drain_deadline=None,
+    retire_at=None,
     rotate_requested_at=None,
     version="0.1.0",
     protocol_version=1,

@@ -29,8 +29,9 @@ Sentence = Annotated[Text, Field(max_length=2000)]
 class Registration(Wire):
     """`exchange_key` is random and kept by the runner, so that a lost answer can be asked for again."""
 
-    enrollment_token: Annotated[Text, Field(min_length=1, max_length=200)]
-    exchange_key: Annotated[Text, Field(min_length=16, max_length=128)] | None = None
+    # Longer than any token: what is none of ours is told so by its own code.
+    enrollment_token: Annotated[Text, Field(max_length=4096)]
+    exchange_key: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
     name: Name | None = None
     version: Version
     protocol_version: Annotated[int, Field(ge=1, le=1000)] = PROTOCOL_VERSION
@@ -103,11 +104,14 @@ class HeartbeatAnswer(Wire):
 
 
 class Claim(Wire):
-    """`known_cancels` names the cancelled jobs that the runner already knows of; a new one ends the wait at once."""
+    """`known_cancels` names the cancelled jobs that the runner already knows of; one that is not named ends the wait at once.
+
+    Left out, those that are cancelled when the wait begins count as known.
+    """
 
     nonce: Opaque
     free_slots: Annotated[int, Field(ge=0, le=1000)] = 1
-    known_cancels: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=1000)] = []
+    known_cancels: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=1000)] | None = None
 
 
 class ClaimedJob(Wire):

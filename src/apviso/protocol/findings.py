@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from apviso.protocol.states import Severity, UserStatus
-from apviso.protocol.wire import FindingId, Instant, Note, ScanId, Text, Wire
+from apviso.protocol.wire import FindingId, Instant, Note, ScanId, Text, Wire, cut_to
 
-Long = Annotated[Text, Field(max_length=16_000)]
+Long = Annotated[Text, Field(max_length=16_000), cut_to(16_000)]
 Short = Annotated[Text, Field(max_length=500)]
+
+
+def _bare_number(value: object) -> object:
+    """`CWE-79` as many tools write it, for 79."""
+    return value[4:] if isinstance(value, str) and value[:4].upper() == "CWE-" else value
 
 
 class ReportedFinding(Wire):
@@ -20,7 +25,7 @@ class ReportedFinding(Wire):
     severity: Severity
     cvss_score: Annotated[float, Field(ge=0, le=10)] | None = None
     cvss_vector: Short | None = None
-    cwe_id: Annotated[int, Field(ge=1, le=99_999)] | None = None
+    cwe_id: Annotated[int, Field(ge=1, le=99_999), BeforeValidator(_bare_number)] | None = None
     description: Long = ""
     evidence: Long = ""
     reproduction: Annotated[list[Long], Field(max_length=20)] = []

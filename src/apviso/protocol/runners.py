@@ -95,6 +95,10 @@ class EnrollmentToken(Wire):
     expires_at: Instant
 
 
+class EnrollmentTokenAnswer(Wire):
+    enrollment_token: EnrollmentToken
+
+
 class EnrollmentTokenList(Wire):
     enrollment_tokens: list[EnrollmentToken]
     total: int

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from apviso.protocol.findings import ReportedFinding
-from apviso.protocol.wire import Facts, Instant, Text, Wire
+from apviso.protocol.wire import Facts, Instant, Text, Wire, cut_to
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Amount = Annotated[int, Field(ge=0, le=2**53)]
@@ -17,7 +17,7 @@ Sequence = Annotated[int, Field(ge=1, le=2**31 - 1)]
 class Log(Wire):
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"] = "info"
-    message: Annotated[Text, Field(max_length=16_000)]
+    message: Annotated[Text, Field(max_length=16_000), cut_to(16_000)]
 
 
 class Phase(Wire):

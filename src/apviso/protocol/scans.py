@@ -86,6 +86,7 @@ class ScanList(Wire):
 class ScanLog(Wire):
     """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`."""
 
+    attempt: int
     events: list[dict[str, JsonValue]]
     last_seq: int
 

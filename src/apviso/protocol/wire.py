@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, NewType
+from functools import cache
+from typing import Annotated, NewType, get_args
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, JsonValue, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 OrganizationId = NewType("OrganizationId", str)
@@ -24,9 +35,27 @@ MAX_FACTS_DEPTH = 6
 
 
 class Wire(BaseModel):
-    """Base of every wire model: snake_case here, camelCase outside, unknown input ignored, immutable."""
+    """Base of every wire model: snake_case here, camelCase outside, unknown input ignored, immutable.
+
+    A null for a field that has a default and knows no null counts as left out: many clients write every field they know.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, told: object) -> object:
+        if not isinstance(told, dict) or None not in told.values():
+            return told
+        optional = _defaulted(cls)
+        return {name: value for name, value in told.items() if value is not None or name not in optional}
+
+
+@cache
+def _defaulted(model: type[BaseModel]) -> frozenset[str]:
+    """Names, inside and outside, of the fields that have a default and do not take null."""
+    fields = [(name, field) for name, field in model.model_fields.items() if not field.is_required()]
+    return frozenset(key for name, field in fields if type(None) not in get_args(field.annotation) for key in (name, field.alias or name))
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -38,7 +67,8 @@ def _in_utc(value: datetime) -> datetime:
 
 def format_instant(value: datetime) -> str:
     """The contract's one way to write a time: UTC, whole seconds, `Z`."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: it writes early years with less than four digits.
+    return value.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_instant, return_type=str, when_used="json")]
@@ -52,6 +82,18 @@ def _without_nul(value: str) -> str:
     if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
         raise ValueError("must not contain half of a surrogate pair")
     return value
+
+
+def cut_to(most: int) -> BeforeValidator:
+    """Keeps the beginning of a text that is longer. For what a scan says: one long line must not hold up all that follow."""
+
+    def cut(value: object) -> object:
+        return value[: most - len(_CUT)] + _CUT if isinstance(value, str) and len(value) > most else value
+
+    return BeforeValidator(cut)
+
+
+_CUT = "\n[cut]"
 
 
 def _depth(value: JsonValue) -> int:

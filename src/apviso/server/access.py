@@ -14,11 +14,12 @@ from apviso.protocol.states import Scope
 from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db import credentials
+from apviso.server.db.engine import Work
 from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
 from apviso.server.resources import Plant, Resources
 
 # `last seen` of a key or runner is written at most this often by calls that are not heartbeats: reads stay reads.
-TOUCH_EVERY = timedelta(seconds=5)
+TOUCH_EVERY = timedelta(seconds=1)
 KEY_TOUCH_EVERY = timedelta(minutes=1)
 
 
@@ -88,6 +89,12 @@ async def _calling_key(
         async with plant.database.writing() as work:
             await credentials.touch_api_key(work, known.id)
     return Caller(known.organization_id, known.id, known.prefix, known.scopes, request.state.request_id)
+
+
+async def is_still_valid(work: Work, caller: Caller) -> bool:
+    """Whether the key of a request that is held open has been neither revoked nor run out since."""
+    known = await credentials.find_api_key(work, caller.actor)
+    return known is not None and known.id == caller.key_id
 
 
 AnyKey = Annotated[Caller, Depends(_calling_key)]

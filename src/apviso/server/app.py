@@ -35,7 +35,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.web import BodyLimit, EntityTags, LastResort, RequestContext
+from apviso.server.web import BodyLimit, Door, EntityTags, HeadAsGet, LastResort, RequestContext
 
 ROUTERS = (
     health.router,
@@ -88,6 +88,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
         middleware=[
             Middleware(RequestContext),
             Middleware(LastResort),
+            Middleware(HeadAsGet),
+            Middleware(Door),
             Middleware(BodyLimit, settings=settings),
             Middleware(EntityTags),
         ],

@@ -192,6 +192,7 @@ ANSWERS: tuple[Wire, ...] = (
         intervals=[runners.StatusInterval(status=RunnerStatus.ONLINE, reasons=[], since=NOW, until=None)], uptime_ratio=1, heartbeat_gaps=[]
     ),
     runners.IssuedEnrollmentToken(token=f"apve_{PREFIX}_redacted", token_prefix=PREFIX, expires_at=NOW + timedelta(minutes=30)),
+    runners.EnrollmentTokenAnswer(enrollment_token=ENROLLMENT),
     runners.EnrollmentTokenList(enrollment_tokens=[ENROLLMENT], **FIRST),
     READY,
     targets.TargetAnswer(target=TARGET_SHOWN),
@@ -202,7 +203,9 @@ ANSWERS: tuple[Wire, ...] = (
     scans.ScanAnswer(scan=SCAN_SHOWN),
     scans.ScanList(scans=[SCAN_SHOWN], **FIRST),
     scans.ScanLog(
-        events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}], last_seq=1
+        attempt=1,
+        events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}],
+        last_seq=1,
     ),
     scans.ReportAnswer(
         report=scans.Report(markdown_content="# Security test", pdf_url=None, html_url=None, sarif_url=None, summary={"high": 1})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +25,9 @@ from apviso.server.errors import (
 )
 
 log = structlog.get_logger("apviso.http")
+LONGEST_MESSAGE = 500
+# body, events, number, type
+_EVENT_TYPE_AT = 3
 # What the framework says of a body that is no UTF-8 or is nested beyond reason.
 UNREADABLE_BODY = "There was an error parsing the body"
 
@@ -49,13 +54,25 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         return _answer(request, MalformedJson())
-    return _answer(request, InvalidFields([FieldProblem(field=_field(item["loc"]), message=str(item["msg"])) for item in found[:50]]))
+    return _answer(request, InvalidFields([FieldProblem(field=_field(item), message=_message(item, request)) for item in found[:50]]))
 
 
-def _field(location: tuple[str | int, ...]) -> str:
+def _field(item: dict[str, Any]) -> str:
     """`body.events.0.seq` without the leading place, which the client knows. Names that the client made up may be no valid text."""
+    location = [part for at, part in enumerate(item["loc"]) if not _is_kind_of_event(item["loc"], at)]
     named = ".".join(str(part)[:100] for part in location[1:]) or str(location[0])
     return named.encode(errors="replace").decode()
+
+
+def _is_kind_of_event(location: tuple[str | int, ...], at: int) -> bool:
+    """Where an event is read by its type, the type is named as if it were a field."""
+    return at == _EVENT_TYPE_AT and location[1] == "events"
+
+
+def _message(item: dict[str, Any], request: Request) -> str:
+    if item["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
+        return "Send the body as JSON, with Content-Type: application/json."
+    return str(item["msg"])[:LONGEST_MESSAGE].encode(errors="replace").decode()
 
 
 async def _framework_said_no(request: Request, error: Exception) -> JSONResponse:

@@ -51,7 +51,12 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
         lifespan="on",
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
-    server = _Announcing(config, lambda: announce(address_of(listener)))
+
+    def release() -> None:
+        # Looked up late: the resources are there once the application has started.
+        app.state.resources.signals.close()
+
+    server = _Announcing(config, lambda: announce(address_of(listener)), release)
     # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_ended)
@@ -60,14 +65,21 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
 
 
 class _Announcing(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    """Tells when it serves, and lets go of long polls and streams when it is to end."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], release: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._release = release
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._release()
+        await super().shutdown(sockets)
 
 
 def _already_ended(_: int, __: FrameType | None) -> None:

@@ -16,6 +16,7 @@ class Signals:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._stirred: set[str] = set()
+        self.is_closed = False
 
     def send(self, topic: str) -> None:
         """Wake everyone who waits on `topic`."""
@@ -23,6 +24,13 @@ class Signals:
             self._stirred.add(topic.removeprefix(_STREAM))
         for event in self._waiters.get(topic, ()):
             event.set()
+
+    def close(self) -> None:
+        """The process is about to end: everyone who waits answers now, and nobody waits again."""
+        self.is_closed = True
+        for events in self._waiters.values():
+            for event in events:
+                event.set()
 
     def take_stirred(self) -> set[str]:
         """The organizations whose stream has grown since this was last asked."""

@@ -1,4 +1,4 @@
-"""The layers around every request, as plain ASGI: request id, body limit, rate-limit headers, entity tags. They know no route."""
+"""The layers around every request, as plain ASGI: request id, HEAD, door, body limit, rate-limit headers, entity tags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apviso.server.errors import BodyTooLarge, InternalError, Refusal, problem_response
+from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, Refusal, problem_response
 from apviso.server.settings import Settings
 
 log = structlog.get_logger("apviso.http")
@@ -128,6 +128,44 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
 
 async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
     await problem_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body, at every address, as HTTP has it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, without_body)
+
+
+class Door:
+    """Turns away who sends a body without any credential, before the body is read. Whether a credential is good is not decided here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in _WITH_BODY and scope["path"].startswith(_GUARDED) and scope["path"] != _OPEN:
+            headers = Headers(scope=scope)
+            if not (headers.get("authorization", "").strip() or headers.get("x-api-key", "").strip()):
+                await _answer(CredentialMissing(), scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+_WITH_BODY = frozenset({"POST", "PATCH"})
+_GUARDED = ("/api/v1/", "/api/runner/")
+# Its credential is the enrollment token in the body.
+_OPEN = "/api/runner/register"
 
 
 class EntityTags:

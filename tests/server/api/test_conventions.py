@@ -159,3 +159,29 @@ async def test_metrics_count_requests(plane: Plane) -> None:
 
     assert metrics.status_code == 200
     assert 'apviso_http_requests_total{method="GET",status="200"}' in metrics.text
+
+
+async def test_head_answers_as_get_does_without_the_body(plane: Plane) -> None:
+    answer = await plane.call("HEAD", "/healthz")
+
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/targets", "/api/runner/heartbeat"])
+async def test_call_without_any_credential_is_told_so_before_its_body_is_read(plane: Plane, path: str) -> None:
+    answer = await plane.call("POST", path, content=b"{", headers={"content-type": "application/json"})
+
+    assert _is_problem(answer, 401, "credential_missing")
+
+
+async def test_body_that_is_not_sent_as_json_is_told_so(acme: Organization) -> None:
+    answer = await acme.call("POST", "/targets", content=b'{"domain": "a.example"}', headers={"content-type": "text/plain"})
+
+    assert _is_problem(answer, 422, "invalid_fields")
+    assert "Content-Type: application/json" in answer.json()["errors"][0]["message"]
+
+
+async def test_null_for_a_field_with_a_default_counts_as_left_out(acme: Organization) -> None:
+    answer = await acme.post("/runners/enrollment-tokens", {"name": None, "labels": None, "ephemeral": None, "expiresInSeconds": None})
+
+    assert answer.status_code == 201, answer.text

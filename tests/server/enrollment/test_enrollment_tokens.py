@@ -116,3 +116,17 @@ async def test_token_changes_are_audited_without_the_secret(acme: Organization) 
 
     assert [event["action"] for event in reversed(events)] == ["enrollment_token.created", "enrollment_token.revoked"]
     assert token not in json.dumps(events)
+
+
+async def test_outstanding_token_is_shown_by_its_prefix_until_it_is_used(acme: Organization, other: Organization) -> None:
+    token = await acme.enrollment_token(name="north")
+    prefix = token.split("_")[1]
+
+    shown = await acme.get(f"/runners/enrollment-tokens/{prefix}")
+    hidden = await other.get(f"/runners/enrollment-tokens/{prefix}")
+    await register(acme.client, token)
+    used = await acme.get(f"/runners/enrollment-tokens/{prefix}")
+
+    assert (shown.json()["enrollmentToken"]["tokenPrefix"], shown.json()["enrollmentToken"]["name"]) == (prefix, "north")
+    assert token.split("_")[2] not in shown.text
+    assert [(answer.status_code, answer.json()["code"]) for answer in (hidden, used)] == [(404, "enrollment_token_not_found")] * 2

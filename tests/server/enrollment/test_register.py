@@ -185,7 +185,7 @@ async def test_register_with_other_live_tokens_is_refused(acme: Organization, ru
     [
         ({"version": None}, "version"),
         ({"configuredConcurrency": 0}, "configuredConcurrency"),
-        ({"exchangeKey": "short"}, "exchangeKey"),
+        ({"exchangeKey": ""}, "exchangeKey"),
         ({"labels": "a"}, "labels"),
         ({"capabilities": []}, "capabilities"),
         ({"protocolVersion": 0}, "protocolVersion"),

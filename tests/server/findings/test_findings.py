@@ -199,3 +199,22 @@ async def test_findings_of_another_organization_are_not_found(case: Case, job: J
 
     assert [answer.json()["code"] for answer in answers] == ["finding_not_found"] * 2 + ["scan_not_found"] * 3
     assert await _listed(other) == []
+
+
+@pytest.mark.parametrize(
+    ("vector", "score"),
+    [
+        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", 9.8),
+        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", 9.3),
+        ("CVSS:3.1/nonsense", None),
+        (None, None),
+    ],
+)
+async def test_finding_with_a_vector_alone_gets_the_score_it_stands_for(
+    case: Case, job: Job, vector: str | None, score: float | None
+) -> None:
+    await case.runner.on_job(job, "events", events=[found(1, cvssVector=vector)])
+
+    (shown,) = await _listed(case.organization)
+
+    assert (shown["cvssVector"], shown["cvssScore"]) == (vector, score)

@@ -192,3 +192,19 @@ async def test_history_of_a_revoked_runner_ends_with_it(acme: Organization, runn
 
     assert [(one["status"], one["since"]) for one in history["intervals"]][-1] == ("revoked", "2026-05-03T09:17:43Z")
     assert history["heartbeatGaps"] == []
+
+
+async def test_heartbeat_that_leaves_facts_out_keeps_them(acme: Organization, runner: Runner) -> None:
+    await runner.beat(configuredConcurrency=3)
+    before = (await acme.get(f"/runners/{runner.id}")).json()["runner"]
+
+    bare = await runner.call("POST", "/heartbeat", {"bootId": runner.boot_id, "beatSeq": 50, "version": "0.1.1"})
+    older = await runner.call(
+        "POST", "/heartbeat", {"bootId": runner.boot_id, "beatSeq": 49, "version": "0.0.9", "configuredConcurrency": 1}
+    )
+
+    after = (await acme.get(f"/runners/{runner.id}")).json()["runner"]
+    assert (bare.status_code, older.status_code) == (200, 200)
+    assert after["version"] == "0.1.1"
+    for name in ("configuredConcurrency", "capabilities", "providerState", "health"):
+        assert after[name] == before[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.clock import Clock
-from tests.support.people import Organization, Runner
+from tests.support.people import Organization, Runner, register
 
 
 async def _fetched(runner: Runner) -> Runner:
@@ -73,3 +73,14 @@ async def test_rotation_is_audited_without_the_secret(acme: Organization, runner
 
     assert events.json()["auditEvents"][0]["action"] == "runner.token_rotated"
     assert renewed.token.split("_", 2)[2] not in events.text
+
+
+async def test_rotation_that_is_wanted_before_the_first_use_of_a_token_stays(acme: Organization, clock: Clock) -> None:
+    answer = (await register(acme.client, await acme.enrollment_token())).json()
+    fresh = Runner(acme.client, answer["runner"]["id"], answer["token"])
+    clock.pass_by(seconds=1)
+
+    (await acme.post(f"/runners/{fresh.id}/rotate-token")).raise_for_status()
+
+    assert (await fresh.beat()).json()["directives"]["rotateToken"] is True
+    assert (await (await _fetched(fresh)).beat()).json()["directives"]["rotateToken"] is False

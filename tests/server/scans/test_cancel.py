@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from tests.server.scans.situations import ENDED, Case
+from tests.server.scans.situations import ENDED, Case, pass_keeping_alive, until_parked
+from tests.support.clock import Clock
+from tests.support.control_plane import Plane
 from tests.support.people import Organization
 
 
@@ -90,3 +94,30 @@ async def test_cancel_of_another_organizations_scan_finds_nothing(case: Case, ot
 
     assert (refused.status_code, refused.json()["code"]) == (404, "scan_not_found")
     assert await case.status() == "pending_runner"
+
+
+async def test_cancel_of_a_scan_whose_runner_fell_silent_before_its_start_is_final(
+    case: Case, acme: Organization, plane: Plane, clock: Clock
+) -> None:
+    await case.runner.claimed()
+    await case.cancel()
+    other = await acme.runner("runner-2")
+
+    await pass_keeping_alive(clock, 61, other)
+    await plane.settle()
+
+    assert await case.ending() == ("cancelled", "canceled_by_user")
+    assert (await other.claim()).json()["job"] is None
+
+
+async def test_cancel_that_was_known_when_the_wait_began_does_not_end_it_again(case: Case, acme: Organization) -> None:
+    await case.running()
+    await case.runner.beat(configuredConcurrency=2)
+    await case.cancel()
+
+    waiting = asyncio.create_task(case.runner.claim(wait=20))
+    await until_parked(acme)
+    done, _ = await asyncio.wait({waiting}, timeout=0.3)
+    waiting.cancel()
+
+    assert done == set()

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from tests.server.scans.situations import ENOUGH_SECONDS, Case, queued_scan, until_parked
+from tests.server.scans.situations import ENDED, ENOUGH_SECONDS, Case, queued_scan, until_parked
 from tests.support.clock import Clock
+from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner, register
 
 
@@ -211,7 +212,7 @@ async def test_claim_with_a_bad_wait_is_refused(runner: Runner, wait: str) -> No
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "wait")
 
 
-async def test_claim_by_an_ephemeral_runner_is_one_job_in_its_life(acme: Organization, clock: Clock) -> None:
+async def test_claim_by_an_ephemeral_runner_is_one_job_in_its_life(acme: Organization, plane: Plane, clock: Clock) -> None:
     runner = await _ephemeral(acme, concurrency=2)
     first, second = await queued_scan(acme, runner), await queued_scan(acme, runner)
     job = await runner.claimed()
@@ -221,10 +222,48 @@ async def test_claim_by_an_ephemeral_runner_is_one_job_in_its_life(acme: Organiz
 
     assert beside is None
     assert await first.ending() == ("completed", "completed")
+    still_there = await runner.beat()
+    assert (await runner.claim()).json()["notAccepting"] == "ephemeral_used"
+    clock.pass_by(seconds=60)
+    await plane.settle()
+    assert still_there.status_code == 200
     assert (await runner.beat()).json()["code"] == "runner_revoked"
     assert await second.status() == "pending_runner"
     shown = (await acme.get("/runners?status=revoked")).json()["runners"]
     assert [(one["id"], one["ephemeral"]) for one in shown] == [(runner.id, True)]
+
+
+async def test_claim_that_waits_when_its_runner_is_revoked_ends_with_the_reason(acme: Organization, runner: Runner) -> None:
+    waiting = asyncio.create_task(runner.claim(wait=20))
+    await until_parked(acme)
+
+    (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
+    answer = await asyncio.wait_for(waiting, ENOUGH_SECONDS)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "runner_revoked")
+
+
+async def test_claim_that_waits_when_its_runner_says_goodbye_gets_no_job(acme: Organization, runner: Runner) -> None:
+    waiting = asyncio.create_task(runner.claim(wait=1))
+    await until_parked(acme)
+
+    (await runner.call("POST", "/goodbye")).raise_for_status()
+    case = await queued_scan(acme, runner, whenUnavailable="queue")
+    answer = await asyncio.wait_for(waiting, ENOUGH_SECONDS)
+
+    assert (answer.json()["job"], answer.json()["notAccepting"]) == (None, "said_goodbye")
+    assert await case.status() == "pending_runner"
+
+
+async def test_finish_of_an_ephemeral_runner_can_be_repeated(acme: Organization) -> None:
+    runner = await _ephemeral(acme, concurrency=1)
+    await queued_scan(acme, runner)
+    job = await runner.claimed()
+    await runner.run_whole(job)
+
+    again = await runner.on_job(job, "finish", **ENDED)
+
+    assert again.status_code == 200
 
 
 async def _ephemeral(organization: Organization, concurrency: int) -> Runner:

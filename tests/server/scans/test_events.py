@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.server.scans.situations import Case, logged
+from tests.server.scans.situations import Case, found, logged
 from tests.support.clock import Clock
+from tests.support.people import Organization
 
 
 async def _send(case: Case, job: dict[str, Any], *numbers: int) -> tuple[int, dict[str, Any]]:
@@ -120,7 +121,6 @@ async def test_events_of_a_new_attempt_start_at_one_again(case: Case, clock: Clo
         ({"seq": 1, "type": "log", "message": "x", "at": "yesterday"}, "at"),
         ({"seq": 1, "type": "log", "message": "x", "at": "2026-05-03T09:15:32"}, "at"),
         ({"seq": 1, "type": "log", "message": "x\x00y"}, "message"),
-        ({"seq": 1, "type": "log", "message": "x" * 16_001}, "message"),
         ({"seq": 1, "type": "progress", "percent": 101}, "percent"),
         ({"seq": 1, "type": "finding", "finding": {"severity": "high"}}, "finding.title"),
         ({"seq": 1, "type": "finding", "finding": {"title": "t", "severity": "awful"}}, "finding.severity"),
@@ -179,7 +179,7 @@ async def test_log_after_a_number_continues_there(case: Case) -> None:
     past = (await case.organization.get(f"/scans/{case.scan_id}/log?after=3")).json()
 
     assert ([event["seq"] for event in page["events"]], page["lastSeq"]) == ([3], 3)
-    assert past == {"events": [], "lastSeq": 3}
+    assert past == {"attempt": 1, "events": [], "lastSeq": 3}
 
 
 async def test_log_of_more_than_a_batch_is_read_in_parts(case: Case) -> None:
@@ -192,3 +192,38 @@ async def test_log_of_more_than_a_batch_is_read_in_parts(case: Case) -> None:
 
     assert [event["seq"] for event in first["events"] + second["events"]] == list(range(1, 1201))
     assert (first["lastSeq"], second["lastSeq"]) == (1000, 1200)
+
+
+async def test_message_that_is_too_long_is_cut_and_holds_up_nothing(case: Case) -> None:
+    job = await case.running()
+
+    answer = await case.runner.on_job(job, "events", events=[logged(1, "x" * 20_000), logged(2)])
+
+    assert answer.json()["ackedSeq"] == 2
+    first = (await case.log())[0]["message"]
+    assert (len(first), first[-5:]) == (16_000, "[cut]")
+
+
+async def test_events_with_null_for_what_may_be_left_out_are_taken(case: Case) -> None:
+    job = await case.running()
+    bare = found(2, description=None, evidence=None, reproduction=None, remediation=None, method=None, detectors=None, cweId="CWE-89")
+
+    answer = await case.runner.on_job(job, "events", events=[{**logged(1), "level": None}, bare])
+
+    assert answer.json()["ackedSeq"] == 2, answer.text
+
+
+async def test_log_of_a_new_attempt_is_told_from_its_beginning(case: Case, acme: Organization, clock: Clock) -> None:
+    job = await case.running()
+    await _send(case, job, 1, 2)
+    await case.runner.on_job(job, "finish", status="failed", endReason="disk_full", lastSeq=2)
+    clock.pass_by(seconds=30)
+    second = await acme.runner("runner-2")
+    again = await case.running(second)
+    await second.on_job(again, "events", events=[logged(n) for n in (1, 2, 3)])
+
+    followed = (await acme.get(f"/scans/{case.scan_id}/log?after=2&attempt=1")).json()
+    same = (await acme.get(f"/scans/{case.scan_id}/log?after=2&attempt=2")).json()
+
+    assert (followed["attempt"], [event["seq"] for event in followed["events"]]) == (2, [1, 2, 3])
+    assert [event["seq"] for event in same["events"]] == [3]

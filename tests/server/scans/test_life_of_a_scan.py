@@ -136,6 +136,8 @@ async def test_scan_changes_reach_the_audit_trail(case: Case) -> None:
 
     assert [(event["action"], event["actor"]) for event in reversed(events)] == [
         ("scan.created", case.organization.key.split("_")[1]),
+        ("scan.assigned", f"runner:{case.runner.id}"),
+        ("scan.started", f"runner:{case.runner.id}"),
         ("scan.ended", f"runner:{case.runner.id}"),
     ]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 
+from apviso.server.stream import store as stream_store
 from tests.server.scans.situations import queued_scan, until_parked
 from tests.server.stream.reading import SECONDS, following
 from tests.support.clock import Clock
@@ -171,3 +173,38 @@ async def test_stream_whose_client_left_before_the_first_word_gives_its_place_ba
 
     assert sent == ["http.response.start"]
     assert "apviso_parked_requests 0.0" in (await plane.call("GET", "/metrics")).text
+
+
+async def test_stream_goes_on_after_everything_before_was_forgotten(
+    acme: Organization, wire: httpx2.AsyncClient, plane: Plane, clock: Clock
+) -> None:
+    await acme.runner("runner-1")
+    async with following(wire, "/api/v1/events", acme.key, **{"Last-Event-ID": "0"}) as stream:
+        last = (await stream.next()).id
+    clock.pass_by(seconds=3600 * 25)
+    await plane.settle()
+    async with plane.resources.database.writing() as work:
+        await stream_store.forget_before(work, clock.now + timedelta(seconds=1))
+
+    async with following(wire, "/api/v1/events", acme.key, **{"Last-Event-ID": str(last)}) as stream:
+        await acme.target("localhost:3999")
+        await acme.runner("runner-2")
+        later = await stream.next()
+
+    assert int(later.id or 0) > int(last or 0)
+
+
+async def test_stream_with_a_mark_that_was_never_given_begins_now(acme: Organization, wire: httpx2.AsyncClient) -> None:
+    async with following(wire, "/api/v1/events", acme.key, **{"Last-Event-ID": "99999999"}) as stream:
+        await acme.runner("runner-1")
+
+        assert (await stream.next()).type == "runner.enrolled"
+
+
+async def test_stream_of_a_key_that_is_revoked_ends(acme: Organization, wire: httpx2.AsyncClient) -> None:
+    made = (await acme.post("/api-keys", {"name": "reader", "scopes": ["runners:read"]})).raise_for_status().json()
+    async with following(wire, "/api/v1/events", made["key"]) as stream:
+        (await acme.delete(f"/api-keys/{made['apiKey']['id']}")).raise_for_status()
+        await acme.runner("runner-1")
+
+        assert await stream.rest() == []

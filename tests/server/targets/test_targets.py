@@ -265,3 +265,15 @@ async def _verify(plane: Plane, target_id: str) -> None:
     """Control has been proved; the way to prove it is not under test here."""
     async with plane.resources.database.writing() as work:
         await work.db.execute(update(TargetRow).where(TargetRow.id == target_id).values(verified_at=work.now))
+
+
+async def test_target_cannot_be_moved_under_a_scan_that_waits_for_it(acme: Organization) -> None:
+    await acme.runner("runner-1")
+    target = await acme.target("shop.example.com", visibility="private_internal")
+    await acme.scan(target["id"])
+
+    moved = await acme.patch(f"/targets/{target['id']}", {"visibility": "staging_preview"})
+    renamed = await acme.patch(f"/targets/{target['id']}", {"displayUrl": "https://shop.example.com/start"})
+
+    assert (moved.status_code, moved.json()["code"]) == (409, "scan_already_active")
+    assert renamed.status_code == 200

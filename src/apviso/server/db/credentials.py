@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, case, delete, or_, select, update
 
 from apviso.protocol.states import Scope
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
@@ -123,11 +123,12 @@ async def record_contact(work: Work, runner_id: RunnerId) -> None:
 
 
 async def record_first_use(work: Work, runner_id: RunnerId, prefix: str) -> None:
-    """The token is in use now."""
-    await work.db.execute(
-        update(RunnerTokenRow).where(RunnerTokenRow.prefix == prefix, RunnerTokenRow.runner_id == runner_id).values(first_used_at=work.now)
-    )
-    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(token_prefix=prefix, rotate_requested_at=None))
+    """The token is in use now. It answers a request for rotation only if it was made after that."""
+    used = RunnerTokenRow.prefix == prefix, RunnerTokenRow.runner_id == runner_id
+    await work.db.execute(update(RunnerTokenRow).where(*used).values(first_used_at=work.now))
+    made_at = select(RunnerTokenRow.created_at).where(*used).scalar_subquery()
+    still_wanted = case((RunnerRow.rotate_requested_at > made_at, RunnerRow.rotate_requested_at), else_=None)
+    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(token_prefix=prefix, rotate_requested_at=still_wanted))
 
 
 async def drop_older_tokens(work: Work, runner_id: RunnerId, in_use: str) -> None:

@@ -142,6 +142,7 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    retire_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.
     version: Mapped[str] = mapped_column(String(64))
@@ -338,7 +339,8 @@ class StreamRow(Table):
     """An event of the organization's live stream; its number is what `Last-Event-ID` resumes from."""
 
     __tablename__ = "stream_events"
-    __table_args__ = (Index(None, "organization_id", "id"),)
+    # SQLite would give the number of a forgotten event to a new one, which no client that has seen more would ever be shown.
+    __table_args__ = (Index(None, "organization_id", "id"), {"sqlite_autoincrement": True})
     id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     at: Mapped[datetime] = mapped_column(index=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from apviso.protocol.runners import EnrollmentTokenList, IssuedEnrollmentToken, NewEnrollmentToken
+from apviso.protocol.runners import EnrollmentTokenAnswer, EnrollmentTokenList, IssuedEnrollmentToken, NewEnrollmentToken
 from apviso.protocol.tokens import Namespace, new_token
 from apviso.server.access import RunnersReader, RunnersWriter
 from apviso.server.audit import store as audit
@@ -64,6 +64,15 @@ async def list_enrollment_tokens(caller: RunnersReader, work: Reading, page: Pag
     """Tokens that were issued and neither used nor revoked nor expired. The secrets are not kept."""
     tokens, total = await store.list_outstanding(work, caller.organization_id, page)
     return EnrollmentTokenList(enrollment_tokens=tokens, **page.counted(total))
+
+
+@router.get("/{tokenPrefix}", responses=responses(EnrollmentTokenNotFound))
+async def get_enrollment_token(tokenPrefix: str, caller: RunnersReader, work: Reading) -> EnrollmentTokenAnswer:  # noqa: N803  # as above
+    """One outstanding token, without its secret."""
+    token = await store.find_outstanding(work, caller.organization_id, tokenPrefix)
+    if token is None:
+        raise EnrollmentTokenNotFound
+    return EnrollmentTokenAnswer(enrollment_token=token)
 
 
 @router.delete("/{tokenPrefix}", status_code=204, responses=responses(*DENIED, EnrollmentTokenNotFound))

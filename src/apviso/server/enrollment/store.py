@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 
 from apviso.protocol.runners import EnrollmentToken, NewEnrollmentToken
 from apviso.protocol.tokens import Token
@@ -30,23 +30,26 @@ async def add(work: Work, organization_id: OrganizationId, token: Token, wanted:
     )
 
 
+def _outstanding(work: Work, organization_id: OrganizationId) -> Select[str, str | None, list[str], bool, datetime, datetime]:
+    row = EnrollmentTokenRow
+    return select(row.prefix.label("token_prefix"), row.name, row.labels, row.ephemeral, row.created_at, row.expires_at).where(
+        row.organization_id == organization_id, row.used_at.is_(None), row.revoked_at.is_(None), row.expires_at > work.now
+    )
+
+
+async def find_outstanding(work: Work, organization_id: OrganizationId, prefix: str) -> EnrollmentToken | None:
+    """A token that could still be used."""
+    found = await work.db.execute(_outstanding(work, organization_id).where(EnrollmentTokenRow.prefix == prefix))
+    row = found.mappings().one_or_none()
+    return None if row is None else EnrollmentToken.model_validate(dict(row))
+
+
 async def list_outstanding(work: Work, organization_id: OrganizationId, page: Page) -> tuple[list[EnrollmentToken], int]:
     """Tokens that could still be used, newest first, and how many there are."""
-    row = EnrollmentTokenRow
-    outstanding = (
-        row.organization_id == organization_id,
-        row.used_at.is_(None),
-        row.revoked_at.is_(None),
-        row.expires_at > work.now,
-    )
-    total = await work.db.scalar(select(func.count()).select_from(row).where(*outstanding))
-    rows = await work.db.execute(
-        select(row.prefix.label("token_prefix"), row.name, row.labels, row.ephemeral, row.created_at, row.expires_at)
-        .where(*outstanding)
-        .order_by(row.created_at.desc(), row.prefix)
-        .offset(page.offset)
-        .limit(page.limit)
-    )
+    outstanding = _outstanding(work, organization_id)
+    total = await work.db.scalar(select(func.count()).select_from(outstanding.subquery()))
+    newest_first = outstanding.order_by(EnrollmentTokenRow.created_at.desc(), EnrollmentTokenRow.prefix)
+    rows = await work.db.execute(newest_first.offset(page.offset).limit(page.limit))
     return [EnrollmentToken.model_validate(dict(found)) for found in rows.mappings()], total or 0
 
 

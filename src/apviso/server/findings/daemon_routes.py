@@ -18,6 +18,7 @@ from apviso.server.db.engine import Work
 from apviso.server.errors import LeaseLost, SequenceGap, problem_response, responses
 from apviso.server.findings import store
 from apviso.server.findings.fingerprint import fingerprint
+from apviso.server.findings.score import scored
 from apviso.server.resources import Writing
 from apviso.server.scans import store as scans
 from apviso.server.scans.daemon_routes import ON_A_JOB, of_caller
@@ -49,7 +50,7 @@ async def append_events(
         await scans.add_events(work, holder, new)
         for event in new:
             if isinstance(event, FindingEvent):
-                await _know(work, scan, holder, event.finding)
+                await _know(work, scan, holder, scored(event.finding))
         await _note_progress(work, scan, new)
         work.hints.add(log_topic(scan.id))
     await scans.edit_attempt(work, holder, last_seq=holder.last_seq + len(new))

@@ -136,29 +136,30 @@ async def limit_token(work: Work, prefix: str, until: datetime) -> None:
 
 
 async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None) -> None:
-    """Facts of the latest heartbeat; what it leaves out stays as it was."""
-    optional = {"os": beat.os, "arch": beat.arch, "container_engine": beat.container_engine}
+    """Facts of the latest heartbeat; what it leaves out, and what an older one of the same boot says late, stays as it was."""
     is_new_boot = beat.boot_id != known.boot_id
     await work.db.execute(
         update(RunnerRow)
         .where(RunnerRow.id == known.id, RunnerRow.revoked_at.is_(None))
         .values(
-            version=beat.version,
-            configured_concurrency=beat.configured_concurrency,
-            provider_state=beat.provider_state,
-            capabilities=beat.capabilities,
-            health=beat.health,
             boot_id=beat.boot_id,
             previous_boot_id=known.boot_id if is_new_boot else known.previous_boot_id,
-            beat_seq=beat.beat_seq,
-            claim_poll_age_ms=beat.last_claim_poll_age_ms,
             duplicate_seen_at=duplicate_seen_at,
             last_heartbeat_at=work.now,
             last_contact_at=work.now,
             goodbye_at=None,
-            **{name: value for name, value in optional.items() if value is not None},
+            **(_told(beat) if is_new_boot or beat.beat_seq >= known.beat_seq else {}),
         )
     )
+
+
+_TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
+
+
+def _told(beat: Heartbeat) -> dict[str, Any]:
+    said = {name: getattr(beat, name) for name in _TOLD if name in beat.model_fields_set}
+    fixed = {"version": beat.version, "beat_seq": beat.beat_seq, "claim_poll_age_ms": beat.last_claim_poll_age_ms}
+    return fixed | {name: value for name, value in said.items() if value is not None}
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
@@ -178,6 +179,17 @@ async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId,
 async def revoke(work: Work, organization_id: OrganizationId, runner_id: RunnerId) -> bool:
     """Final. False when it was revoked before."""
     return await edit(work, organization_id, runner_id, revoked_at=work.now)
+
+
+async def retire(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:
+    """Ephemeral runners whose one scan has ended, and that have had the time to say so."""
+    rows = await work.db.execute(
+        update(RunnerRow)
+        .where(RunnerRow.retire_at <= work.now, RunnerRow.revoked_at.is_(None))
+        .values(revoked_at=work.now)
+        .returning(RunnerRow.organization_id, RunnerRow.id)
+    )
+    return [(row.organization_id, row.id) for row in rows]
 
 
 async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:

@@ -13,8 +13,10 @@ from apviso.protocol.states import Visibility
 from apviso.protocol.tokens import Namespace, Token
 from apviso.protocol.wire import ScanId
 from apviso.server.access import DaemonCaller
+from apviso.server.audit import store as audit
 from apviso.server.db import findings
 from apviso.server.db.engine import Work
+from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
@@ -46,6 +48,9 @@ class Standing:
 async def look(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim) -> Standing:
     """Judge the runner without changing anything; most polls of a waiting fleet end here."""
     runner = await runners.get(work, caller.organization_id, caller.id)
+    if runner.revoked_at is not None:
+        # Revoked while its poll was held open.
+        raise RunnerRevoked
     held = await current_license(work, plant, caller.organization_id)
     live = await store.count_live(work, caller.organization_id)
     refusal = why_not_claim(runner, presence_of(runner, work.now, policy_of(plant)), held, live, claim.free_slots, work.now)
@@ -77,6 +82,8 @@ async def take(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim)
     await targets.record_scan(work, scan.target_id)
     assigned = await store.get(work, caller.organization_id, scan.id)
     await tell(work, assigned, "assigned")
+    subject, details = ("scan", scan.id), {"attempt": assigned.attempt, "targetId": scan.target_id}
+    await audit.record(work, caller.organization_id, caller.actor, "scan.assigned", subject, caller.request_id, **details)
     CLAIMS.labels("job").inc()
     return ClaimAnswer(job=await _job(work, plant, assigned, caller, token), directives=standing.directives)
 

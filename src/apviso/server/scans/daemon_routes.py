@@ -20,6 +20,7 @@ from apviso.protocol.daemon import (
 )
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.access import CallingRunner, DaemonCaller, JobHolder
+from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
@@ -70,13 +71,20 @@ async def claim_job(
     try:
         with plant.signals.listening(jobs_topic(caller.organization_id), runner_topic(caller.id)) as listener:
             deadline = asyncio.get_running_loop().time() + wait
+            known = None if claim.known_cancels is None else set(claim.known_cancels)
             while True:
                 answer = await _try(plant, caller, claim)
                 left = deadline - asyncio.get_running_loop().time()
-                has_news = bool(set(answer.directives.cancel_jobs) - set(claim.known_cancels))
-                if answer.job is not None or has_news or left <= 0 or await request.is_disconnected():
+                cancelled: set[str] = set(answer.directives.cancel_jobs)
+                # Whoever does not say what it knows has heard of these by its heartbeat.
+                known = cancelled if known is None else known
+                has_news = bool(cancelled - known)
+                if answer.job is not None or has_news or left <= 0:
                     return answer
                 await listener.wait(min(left, POLL_SECONDS))
+                # Nobody would hear of the job: it is for the next who asks.
+                if plant.signals.is_closed or await request.is_disconnected():
+                    return answer
     finally:
         plant.parking.leave()
 
@@ -169,6 +177,8 @@ async def start_job(
         await store.edit_attempt(work, attempt, started_at=work.now, runtime_metadata=start.runtime_metadata)
         await store.move(work, scan, ScanStatus.RUNNING, started_at=scan.started_at or work.now, status_reason=None)
         await tell(work, scan, "started")
+        subject = ("scan", scan.id)
+        await audit.record(work, caller.organization_id, caller.actor, "scan.started", subject, caller.request_id, attempt=attempt.number)
     return await _state(work, scan)
 
 
@@ -189,7 +199,7 @@ async def finish_job(
     if attempt is not None and attempt.ended_at is not None and attempt.finish == told:
         return await _state(work, scan)
     attempt = holder_of(scan, attempt, caller.id)
-    if finish.last_seq != attempt.last_seq:
+    if finish.last_seq > attempt.last_seq:
         raise EventsMissing(expectedSeq=attempt.last_seq + 1)
     if finish.status == "completed" and attempt.started_at is None:
         raise ScanNotStarted

@@ -11,7 +11,7 @@ from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
-from apviso.server.scans.lifecycle import Due, Outcome, due
+from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
 
 EXPIRATIONS = Counter("apviso_scan_timers_total", "Timers of scans that ran out", ["timer"])
 
@@ -53,7 +53,13 @@ async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFa
 
 
 async def _take_back(work: Work, scan: ScanFacts, attempt: AttemptFacts) -> None:
-    """The runner took the job and was not heard of: it has not started, so the job goes back and no attempt is counted."""
+    """The runner took the job and was not heard of: it has not started, so the job goes back and no attempt is counted.
+
+    Unless the scan was to be cancelled: nobody has anything to stop, so that is its end.
+    """
     if await store.end_attempt(work, attempt, EndReason.RUNNER_LOST, work.now, None):
-        outcome = Outcome(ScanStatus.PENDING_RUNNER, None, "The runner that took the scan did not start it.", work.now)
+        message = "The runner that took the scan did not start it."
+        outcome = Outcome(ScanStatus.PENDING_RUNNER, None, message, work.now)
+        if scan.cancel_requested_at is not None:
+            outcome = cancelled(scan.cancel_reason or EndReason.CANCELED_BY_USER, message)
         await conclude(work, scan, outcome, actor=SYSTEM, attempt_ended_for="assigned_silent")

@@ -45,6 +45,10 @@ def why_not_claim(
     state = admin_state_at(runner, now)
     if state is not AdminState.ENABLED:
         return state
+    if runner.retire_at is not None:
+        return "ephemeral_used"
+    if runner.goodbye_at is not None:
+        return "said_goodbye"
     if presence.blocking_faults:
         return presence.blocking_faults[0]
     if not held.can_start_self_hosted_scan:

@@ -67,7 +67,9 @@ def due(scan: ScanFacts, attempt: AttemptFacts | None, now: datetime, amnesty_un
     if scan.is_final:
         return None
     if scan.status is ScanStatus.PENDING_RUNNER:
-        return Due.QUEUE_TIMEOUT if now - scan.created_at >= timers.queue_timeout else None
+        # After a failure the wait begins anew; a scan that no runner ever started has waited since it was asked for.
+        since = scan.not_before if scan.infrastructure_failures and scan.not_before else scan.created_at
+        return Due.QUEUE_TIMEOUT if now - since >= timers.queue_timeout else None
     if attempt is None:
         return None
     if scan.cancel_requested_at is not None and now - scan.cancel_requested_at >= timers.cancel_forced_after:

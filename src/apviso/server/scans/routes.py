@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import uuid_utils
 from fastapi import APIRouter, Body, Header, Query, Request
@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.protocol.wire import JobId, ScanId, format_instant
-from apviso.server.access import Caller, ScansReader, ScansWriter
+from apviso.server.access import Caller, ScansReader, ScansWriter, is_still_valid
 from apviso.server.audit import store as audit
 from apviso.server.errors import (
     AlreadyIssued,
@@ -54,6 +54,8 @@ DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientSco
 router = APIRouter(prefix="/api/v1/scans", tags=["scans"])
 KEEP_ALIVE_SECONDS = 15.0
 POLL_SECONDS = 2.0
+# Numbers of events end below.
+_EVENTS_OF_AN_ATTEMPT = 2**31
 _ALIASES = {"queued": ScanStatus.PENDING_RUNNER, "provisioning": ScanStatus.ASSIGNED}
 StatusFilter = Literal[
     "pending_runner", "assigned", "running", "stale", "completed", "failed", "cancelled", "preflight_failed", "queued", "provisioning"
@@ -128,7 +130,7 @@ async def get_scan(id: str, caller: ScansReader, work: Reading, plant: Plant) ->
 @router.post("/{id}/cancel", responses=responses(*DENIED, ScanNotFound, ScanAlreadyEnded))
 async def cancel_scan(id: str, caller: ScansWriter, work: Writing, plant: Plant) -> ScanAnswer:
     """End a queued scan at once; tell the runner of a running one to stop. Forced after 120 s. A repeat is harmless."""
-    scan = await store.get(work, caller.organization_id, id)
+    scan = await store.get_locked(work, caller.organization_id, id)
     if scan.is_final and scan.status is not ScanStatus.CANCELLED:
         raise ScanAlreadyEnded(f"This scan has ended already: {scan.status}.")
     if scan.status is ScanStatus.PENDING_RUNNER:
@@ -155,23 +157,32 @@ async def read_scan_log(
     work: Reading,
     plant: Plant,
     after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    attempt: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> ScanLog | Response:
-    """Events of the current attempt after `after`, at most 1,000; with `Accept: text/event-stream` as they come, until the scan ends."""
+    """Events of the current attempt after `after`, at most 1,000; with `Accept: text/event-stream` as they come, until the scan ends.
+
+    Each attempt counts from 1. With `attempt`, the one that `after` was read of, a new attempt is told from its beginning.
+    """
     scan = await store.get(work, caller.organization_id, id)
-    if "text/event-stream" in accept:
-        seen = resume_mark(last_event_id)
-        return EventStream(plant.parking, _follow(request, caller, plant, scan.id, after if seen is None else seen))
+    if "text/event-stream" in accept.lower():
+        seen = _log_mark(last_event_id) or (attempt, after)
+        return EventStream(plant.parking, _follow(request, caller, plant, scan.id, *seen))
+    after = after if attempt in (None, scan.attempt) else 0
     events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan, after)]
-    return ScanLog(events=events, last_seq=events[-1]["seq"] if events else after)
+    return ScanLog(attempt=scan.attempt, events=events, last_seq=events[-1]["seq"] if events else after)
 
 
-async def _follow(request: Request, caller: Caller, plant: Resources, scan_id: ScanId, after: int) -> AsyncIterator[str]:
+async def _follow(
+    request: Request, caller: Caller, plant: Resources, scan_id: ScanId, attempt: int | None, after: int
+) -> AsyncIterator[str]:
     with plant.signals.listening(log_topic(scan_id)) as listener:
-        attempt, silent = None, 0.0
-        while not await request.is_disconnected():
+        silent = 0.0
+        while not (plant.signals.is_closed or await request.is_disconnected()):
             async with plant.database.reading() as work:
+                if not await is_still_valid(work, caller):
+                    return
                 scan = await store.get(work, caller.organization_id, scan_id)
                 after = after if attempt in (None, scan.attempt) else 0
                 attempt, events = scan.attempt, await store.list_events(work, scan, after)
@@ -188,9 +199,17 @@ async def _follow(request: Request, caller: Caller, plant: Resources, scan_id: S
                     yield ": keep-alive\n\n"
 
 
-def _written(event: dict[str, object]) -> str:
+def _log_mark(last_event_id: str | None) -> tuple[int, int] | None:
+    """Attempt and number of the event that a client saw last."""
+    mark = resume_mark(last_event_id)
+    return None if mark is None else (mark // _EVENTS_OF_AN_ATTEMPT + 1, mark % _EVENTS_OF_AN_ATTEMPT)
+
+
+def _written(event: dict[str, Any]) -> str:
     data = json.dumps(event, default=format_instant, separators=(",", ":"))
-    return f"id: {event['seq']}\nevent: {event['type']}\ndata: {data}\n\n"
+    # One row of numbers over all attempts; within the first it is the event's own.
+    mark = (event["attempt"] - 1) * _EVENTS_OF_AN_ATTEMPT + event["seq"]
+    return f"id: {mark}\nevent: {event['type']}\ndata: {data}\n\n"
 
 
 def _ending(scan: ScanFacts) -> str:

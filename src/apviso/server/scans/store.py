@@ -71,6 +71,17 @@ async def get(work: Work, organization_id: OrganizationId, scan_id: str) -> Scan
     return ScanFacts.of(row)
 
 
+async def get_locked(work: Work, organization_id: OrganizationId, scan_id: str) -> ScanFacts:
+    """The same, kept from other changes until this one is done."""
+    found = await work.db.execute(
+        select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.id == scan_id).with_for_update()
+    )
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise ScanNotFound
+    return ScanFacts.of(row)
+
+
 async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) -> ScanFacts | None:
     """The scan behind a job, kept from other changes until this one is done."""
     found = await work.db.execute(
@@ -143,6 +154,7 @@ def _claimable(
     return and_(
         ScanRow.organization_id == organization_id,
         ScanRow.status == ScanStatus.PENDING_RUNNER,
+        ScanRow.cancel_requested_at.is_(None),
         ScanRow.target_visibility.in_(visibilities),
         or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now),
         or_(ScanRow.requested_runner_id.is_(None), ScanRow.requested_runner_id == runner_id),

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from apviso.protocol.states import Scope
 from apviso.protocol.wire import format_instant
-from apviso.server.access import Caller, RunnersReader
+from apviso.server.access import Caller, RunnersReader, is_still_valid
 from apviso.server.errors import (
     CredentialInvalid,
     CredentialMissing,
@@ -49,7 +49,7 @@ async def follow_events(
     request: Request,
     caller: RunnersReader,
     plant: Plant,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> EventStream:
     """Live events of the organization. Without `Last-Event-ID` the stream begins now."""
     return EventStream(plant.parking, _follow(request, caller, plant, resume_mark(last_event_id)))
@@ -57,11 +57,15 @@ async def follow_events(
 
 async def _follow(request: Request, caller: Caller, plant: Resources, known: int | None) -> AsyncIterator[str]:
     with plant.signals.listening(stream_topic(caller.organization_id)) as listener:
-        last = known if known is not None else await _newest(caller, plant)
+        # A mark that is ahead of everything is none of this stream: waiting for it to be passed would be waiting for ever.
+        newest = await _newest(caller, plant)
+        last = newest if known is None else min(known, newest)
         yield ": connected\nretry: 2000\n\n"
         silent = 0.0
-        while not await request.is_disconnected():
+        while not (plant.signals.is_closed or await request.is_disconnected()):
             events = await _after(caller, plant, last)
+            if events is None:
+                return
             for event in events:
                 last = event.id
                 if _may_see(caller, event):
@@ -79,8 +83,11 @@ async def _newest(caller: Caller, plant: Resources) -> int:
         return await store.latest_id(work, caller.organization_id)
 
 
-async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEvent]:
+async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEvent] | None:
+    """None once the key may no longer see anything."""
     async with plant.database.reading() as work:
+        if not await is_still_valid(work, caller):
+            return None
         return list(await store.list_after(work, caller.organization_id, last))
 
 

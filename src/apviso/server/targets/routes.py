@@ -24,6 +24,7 @@ from apviso.server.errors import (
     LicenseLimitReached,
     MalformedJson,
     RateLimited,
+    ScanAlreadyActive,
     TargetExists,
     TargetHasScans,
     TargetNotFound,
@@ -84,7 +85,7 @@ async def get_target(id: str, caller: TargetsReader, work: Reading) -> TargetAns
     return TargetAnswer(target=wire(await store.get(work, caller.organization_id, id)))
 
 
-@router.patch("/{id}", responses=responses(*CHANGE, TargetNotFound))
+@router.patch("/{id}", responses=responses(*CHANGE, TargetNotFound, ScanAlreadyActive))
 async def edit_target(
     id: str,
     patch: Annotated[TargetPatch, Body(examples=[{"visibility": "staging_preview"}])],
@@ -96,6 +97,8 @@ async def edit_target(
     target = await store.get(work, caller.organization_id, id)
     edit = read_edit(target, patch)
     if edit.is_other:
+        if await store.has_active_scan(work, target.id):
+            raise ScanAlreadyActive("A scan of this target is active; what it may touch cannot change until it has ended.")
         check_license(await current_license(work, plant, caller.organization_id), edit.visibility)
     values = _changes(target, edit)
     if values:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from sqlalchemy import RowMapping, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from apviso.protocol.states import Visibility
+from apviso.protocol.states import ACTIVE_STATUSES, Visibility
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
@@ -97,6 +97,11 @@ async def remove(work: Work, organization_id: OrganizationId, target_id: TargetI
     scanned = exists().where(ScanRow.target_id == TargetRow.id)
     won = await work.db.execute(delete(TargetRow).where(TargetRow.organization_id == organization_id, TargetRow.id == target_id, ~scanned))
     return won.rowcount == 1
+
+
+async def has_active_scan(work: Work, target_id: TargetId) -> bool:
+    """Whether a scan of it waits or runs."""
+    return bool(await work.db.scalar(select(exists().where(ScanRow.target_id == target_id, ScanRow.status.in_(ACTIVE_STATUSES)))))
 
 
 async def record_scan(work: Work, target_id: TargetId) -> None:

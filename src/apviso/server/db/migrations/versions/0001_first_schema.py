@@ -116,6 +116,7 @@ def upgrade() -> None:
         sa.Column("admin_note", sa.String(length=1000), nullable=True),
         sa.Column("admin_until", UtcTime(), nullable=True),
         sa.Column("drain_deadline", UtcTime(), nullable=True),
+        sa.Column("retire_at", UtcTime(), nullable=True),
         sa.Column("rotate_requested_at", UtcTime(), nullable=True),
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("protocol_version", sa.Integer(), nullable=False),
@@ -151,6 +152,7 @@ def upgrade() -> None:
         sa.Column("data", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_stream_events_organization_id_organizations")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stream_events")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("stream_events", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_stream_events_at"), ["at"], unique=False)
