@@ -17,6 +17,7 @@ from apviso.protocol.states import EndReason
 from apviso.runner.engines import EngineFailed, ScanExit, Spoken
 from apviso.runner.engines.container_engine import ContainerEngine
 from apviso.runner.engines.containers import INSTALLATION as LABEL
+from apviso.runner.engines.signatures import Trust
 from tests.containers.private_engine import PrivateEngine, engine_process, missing_parts
 from tests.containers.running import INSTALLATION, engine_for, run, said, start, until_said
 
@@ -115,7 +116,9 @@ async def test_local_image_that_is_not_there_is_told_as_unavailable(engine_here:
     assert refused.value.reason is EndReason.IMAGE_UNAVAILABLE
 
 
-async def test_image_of_a_registry_that_does_not_answer_is_told_as_unavailable(scan_engine: ContainerEngine) -> None:
+async def test_image_of_a_registry_that_does_not_answer_is_told_as_unavailable(engine_here: PrivateEngine) -> None:
+    scan_engine = ContainerEngine("docker", engine_here.socket_file, engine_here.image, INSTALLATION, Trust("allow-unsigned-dev"))
+
     with pytest.raises(EngineFailed, match="cannot be fetched") as refused:
         await scan_engine.prepare(ScanImage(ref="127.0.0.1:1/scan", digest=f"sha256:{'0' * 64}"))
 
