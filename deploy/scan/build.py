@@ -48,8 +48,11 @@ def main() -> int:
         engine = docker.from_env(timeout=IMPORT_SECONDS)
         interpreter = Path(sys.base_prefix, "bin", f"python{sysconfig.get_python_version()}")
         changes = [f"USER {USER}:{USER}", f'ENTRYPOINT ["{interpreter}", "-I", "-m", "apviso.scanning"]', "WORKDIR /"]
-        engine.api.import_image_from_data(image, repository=repository, tag=tag or "latest", changes=changes)
-    sys.stdout.write(f"{engine.images.get(asked.tag).id}\n")
+        told = engine.api.import_image_from_data(image, changes=changes)
+    # Docker names the image by its digest, Podman by the bare number, each in the last line of its answer.
+    made = engine.images.get(re.findall(r"[0-9a-f]{64}", told)[-1])
+    made.tag(repository, tag or "latest")
+    sys.stdout.write(f"sha256:{made.id.removeprefix('sha256:')}\n")
     return 0
 
 

@@ -40,7 +40,7 @@ class PrivateEngine:
         interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
         told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
         self.client.api.remove_container(made["Id"])
-        return str(told["Id"])
+        return f"sha256:{told['Id'].removeprefix('sha256:')}"
 
     def containers(self) -> list[str]:
         """Names of all containers, running or not."""

@@ -67,11 +67,13 @@ class EngineSocket:
 
         def look(api: docker.APIClient) -> str | None:
             try:
-                told = api.inspect_image(str(wanted))
+                told = api.inspect_image(wanted.digest.removeprefix("sha256:") if wanted.is_local else str(wanted))
             except ImageNotFound:
                 return None
-            digests = {told["Id"]} if wanted.is_local else {name.rpartition("@")[2] for name in told.get("RepoDigests") or []}
-            return str(told["Id"]) if wanted.digest in digests else None
+            # Podman writes an id without the name of its kind.
+            made = f"sha256:{str(told['Id']).removeprefix('sha256:')}"
+            digests = {made} if wanted.is_local else {name.rpartition("@")[2] for name in told.get("RepoDigests") or []}
+            return made if wanted.digest in digests else None
 
         return await self._call(look)
 

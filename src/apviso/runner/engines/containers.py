@@ -21,6 +21,10 @@ OPEN_FILES = 4096
 WORK_BYTES = 1024**3
 TEMPORARY_BYTES = 256 * 1024**2
 
+# The number of processes is counted over all scans of a host here, so this is only the outer bound; without it Podman would ask for
+# the engine's own, which not every engine may give.
+_ULIMITS = {"nofile": OPEN_FILES, "nproc": 8 * PROCESSES, "core": 0}
+
 HARDENING = (
     "no network but its own loopback", "read-only root", "no capabilities", "no new privileges", "an account of its own",
     "limits for memory, processors, processes and files", "image by digest",
@@ -71,9 +75,10 @@ def _host_config(guard_dir: Path) -> dict[str, JsonValue]:
         "MemorySwap": MEMORY_BYTES,
         "NanoCpus": min(MOST_CPUS, os.cpu_count() or 1) * 10**9,
         "PidsLimit": PROCESSES,
-        "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}, {"Name": "core", "Soft": 0, "Hard": 0}],
+        "Ulimits": [{"Name": name, "Soft": most, "Hard": most} for name, most in _ULIMITS.items()],
+        # Podman knows no owner for these; in the container there is but one account.
         "Tmpfs": {
-            IMAGE_WORK_DIR: f"rw,noexec,nosuid,nodev,size={WORK_BYTES},uid={USER},gid={USER},mode=0700",
+            IMAGE_WORK_DIR: f"rw,noexec,nosuid,nodev,size={WORK_BYTES},mode=1777",
             "/tmp": f"rw,noexec,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777",  # noqa: S108 - inside the container
         },
         "Mounts": [{"Type": "bind", "Source": str(guard_dir), "Target": IMAGE_GUARD_DIR, "ReadOnly": True}],
