@@ -117,6 +117,7 @@ async def test_lease_that_cannot_be_renewed_keeps_the_old_moment_and_stops_the_s
         keeping = asyncio.ensure_future(it.keeper.keep())
         await plane.until(lambda: len(plane.of("/jobs/job-1/lease")) == 1)
         keeping.cancel()
+        it.keeper.secured.set()
         it.hand.seconds += 239.9
         watching = asyncio.ensure_future(it.keeper.watch())
         before = await asyncio.wait({watching}, timeout=0.05)
@@ -189,3 +190,19 @@ async def test_scan_without_a_reachable_control_plane_stops_by_itself_and_says_s
 
     assert job.finish is not None
     assert (job.finish["status"], job.finish["endReason"]) == ("failed", "runner_lost")
+
+
+async def test_lease_of_a_claim_that_was_answered_late_counts_from_its_first_renewal(plane: FakeControlPlane) -> None:
+    async with scene(plane) as it:
+        it.hand.seconds += 500
+        watching = asyncio.ensure_future(it.keeper.watch())
+        before = await asyncio.wait({watching}, timeout=0.05)
+        keeping = asyncio.ensure_future(it.keeper.keep())
+        await plane.until(it.keeper.secured.is_set)
+        after = await asyncio.wait({watching}, timeout=0.05)
+        for task in (keeping, watching):
+            task.cancel()
+
+    assert (before[0], after[0]) == (set(), set())
+    assert it.attempt.stop is None
+    assert it.permits[0] == 240

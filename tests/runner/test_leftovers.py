@@ -20,6 +20,7 @@ from apviso.runner.spool import Spool
 from apviso.runner.workspace import Workspace
 from tests.runner.conftest import StartDaemon, alive
 from tests.runner.fake_control_plane import FakeControlPlane, FakeJob, job_body
+from tests.runner.target_application import TargetApplication
 
 NOW = datetime(2026, 5, 3, tzinfo=UTC)
 
@@ -154,3 +155,21 @@ def test_leftover_folders_without_a_record_are_deleted(workspace: Workspace) -> 
 
     assert find_leftovers(workspace) == []
     assert [*workspace.spool.iterdir(), *workspace.jobs.iterdir()] == []
+
+
+async def test_leftover_that_cannot_be_read_keeps_the_runner_from_nothing(
+    plane: FakeControlPlane, start_daemon: StartDaemon, workspace: Workspace, application: TargetApplication
+) -> None:
+    broken = left_behind(workspace, FakeJob(job_body(), state="running"))
+    (event_file,) = broken.spool.glob("*.ndjson")
+    event_file.unlink()
+    event_file.mkdir()
+    job = FakeJob(job_body("job-2", scan_url=application.url))
+    plane.jobs[job.id] = job
+    start_daemon()
+
+    await plane.until(lambda: job.finish is not None)
+
+    assert job.finish is not None
+    assert job.finish["status"] == "completed"
+    assert broken.spool.exists()

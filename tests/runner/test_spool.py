@@ -181,3 +181,17 @@ async def test_spool_replaces_one_event_and_goes_on(tmp_path: Path) -> None:
     spool.append(Log(message="line 4"), AT)
 
     assert await everything(spool) == ["line 1", "not accepted", "line 3", "line 4"]
+
+
+async def test_spool_with_a_damaged_event_tells_all_others_and_that_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 200)
+    filled(tmp_path, 6).close()
+    first = min(tmp_path.glob("*.ndjson"))
+    lines = first.read_bytes().splitlines(keepends=True)
+    first.write_bytes(b"".join([lines[0], b"\x00" * 10 + b"\n", *lines[2:]]))
+
+    told = await everything(Spool(tmp_path))
+
+    assert len(told) == 6
+    assert (told[0], told[2]) == ("line 1", "line 3")
+    assert "damaged" in told[1]

@@ -101,3 +101,27 @@ async def test_event_loop_that_stands_still_ends_the_process_from_its_thread() -
 
     assert ended.is_set()
     watching.cancel()
+
+
+async def test_sleep_of_the_machine_starts_the_patience_anew() -> None:
+    hand = HandClock()
+    ended: list[str] = []
+    looked = asyncio.Event()
+
+    async def is_ready() -> bool:
+        return True
+
+    class Looking(Watchdog):
+        async def _look(self) -> None:
+            await super()._look()
+            await super()._look()
+            looked.set()
+
+    dog = Looking(pulse_at(hand), is_ready, ended.append)
+    hand.seconds += 3600
+
+    watching = asyncio.ensure_future(dog.run())
+    await asyncio.wait_for(looked.wait(), 5)
+    watching.cancel()
+
+    assert ended == []

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from apviso.scanning import guard_proxy
 from apviso.scanning.guard import AllowedHost, Guard, GuardFailed, Refusal, start_guard
 from apviso.scanning.guard_proxy import is_owned
 from tests.scanning.certificates import self_signed
@@ -158,7 +159,7 @@ async def test_method_that_is_not_permitted_is_refused(method: str, target: Targ
     assert counters.refusals == {Refusal.METHOD_NOT_ALLOWED: 1}
 
 
-@pytest.mark.parametrize("path", ["/logout", "/a/LogOut.php", "/%6cogout", "/%256cogout", "/do?action=logout"])
+@pytest.mark.parametrize("path", ["/logout", "/a/LogOut.php", "/%6cogout", "/%256cogout", "/%2525256cogout", "/do?action=logout"])
 async def test_excluded_path_is_refused_however_it_is_spelled(path: str, target: Target, guarded: StartGuard) -> None:
     guard = await guarded(rules_of(target))
 
@@ -319,6 +320,71 @@ async def test_guard_that_died_is_noticed(target: Target, guarded: StartGuard) -
 
     with pytest.raises(GuardFailed):
         await guard.permit(10)
+
+
+async def test_header_that_stands_for_another_method_or_path_does_not_reach_the_target(target: Target, guarded: StartGuard) -> None:
+    guard = await guarded(rules_of(target))
+
+    reply = await get(guard, f"{target.url}/", headers="X-HTTP-Method-Override: DELETE\r\nx-original-url: /logout\r\n")
+
+    assert reply.status == 200
+    assert {name.lower() for name in target.seen[0].headers}.isdisjoint({"x-http-method-override", "x-original-url"})
+
+
+@pytest.mark.parametrize("named", ["evil.example:\u00b2", "127.0.0.1:" + "9" * 5000, "127.0.0.1:-1", "127.0.0.1:0x50"])
+async def test_request_whose_named_port_is_no_number_is_refused_and_counted(named: str, target: Target, guarded: StartGuard) -> None:
+    guard = await guarded(rules_of(target))
+    request = f"DELETE {target.url}/logout HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n"
+
+    reply = await send(guard, request.encode())
+    counters = await guard.close()
+
+    assert reply.status != 200
+    assert target.seen == []
+    assert counters.refused > 0
+
+
+async def test_hook_that_fails_lets_nothing_through() -> None:
+    class Flow:
+        killed = False
+
+        def __init__(self) -> None:
+            self.metadata: dict[str, bool] = {}
+
+        def kill(self) -> None:
+            self.killed = True
+
+    flow, books = Flow(), guard_proxy.Books(None)
+    gate = guard_proxy.Gate(guard_proxy.Rules(_RULES), books, make_response=None)
+
+    await gate.request(flow)
+
+    assert flow.killed
+    assert books.refusals == {"malformed": 1}
+
+
+_RULES = {
+    "scanId": "scan-1",
+    "allowed": [],
+    "methods": ["GET"],
+    "requestsPerSecond": 1,
+    "maxRequests": 1,
+    "excludePaths": [],
+    "headers": {},
+}
+
+
+async def test_name_is_dialed_at_the_judged_addresses_and_never_looked_up(target: Target, guarded: StartGuard) -> None:
+    named = AllowedHost(scheme="http", host="shop.invalid", port=target.port, addresses=("127.0.0.1",))
+    unjudged = AllowedHost(scheme="http", host="localhost", port=target.port)
+    guard = await guarded(rules_of(target).model_copy(update={"allowed": [named, unjudged]}))
+
+    reached = await get(guard, f"http://shop.invalid:{target.port}/")
+    refused = await get(guard, f"http://localhost:{target.port}/")
+
+    assert reached.status == 200
+    assert refused.status != 200
+    assert [seen.headers["Host"] for seen in target.seen] == [f"shop.invalid:{target.port}"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

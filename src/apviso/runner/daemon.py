@@ -138,6 +138,10 @@ class Daemon:
         self._workers[attempt.key] = worker
         try:
             await worker.run()
+        except Exception:
+            # One attempt's surprise must not end the others: the spool stays, and the next start settles it.
+            worker.kill()
+            log.exception("attempt_abandoned", job=attempt.key)
         finally:
             del self._workers[attempt.key]
             self.roster.remove(attempt)

@@ -26,7 +26,11 @@ async def deliver(finish: Finish, job_id: JobId, files: AttemptFiles, uploader: 
 
     The end is on disk before it is sent, so a process that comes after a crash tells the same one.
     """
-    files.note_finish(finish)
+    try:
+        files.note_finish(finish)
+    except OSError as error:
+        # A disk that is full must not keep the end from being told.
+        log.warning("finish_not_kept", job=job_id, reason=str(error))
     for _ in range(MOST_REPEATS):
         try:
             await uploader.settle()

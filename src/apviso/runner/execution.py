@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -47,6 +48,7 @@ class Execution:
     spool: Spool
     job_log: JobLog
     headers: Mapping[str, str] = field(repr=False)
+    addresses: Sequence[str] = ()
     _guard: Guard | None = field(default=None, init=False)
     _scan: RunningScan | None = field(default=None, init=False)
     _exit: ScanExit | None = field(default=None, init=False)
@@ -93,18 +95,21 @@ class Execution:
     async def run(self, permit_seconds: float) -> Ending | None:
         """How the scan ended; None where nothing may be told any more."""
         job = self.attempt.job
-        rules = rules_for(job.scan.id, job.target, job.limits, self.headers, self.files.work / "requests.ndjson")
+        rules = rules_for(job.scan.id, job.target, job.limits, self.headers, self.files.work / "requests.ndjson", self.addresses)
         try:
             self._guard = await start_guard(rules, self.station.scanners_dir, self.files.work, permit_seconds)
         except GuardFailed as error:
             return failed(EndReason.ENGINE_UNAVAILABLE, str(error))
-        self.files.note_process(ProcessMark.of(self._guard.pid, "guard"))
         output = ScanOutput(self.station.redactor, self.keep, self._enter_phase)
         try:
+            self.files.note_process(ProcessMark.of(self._guard.pid, "guard"))
             self._exit = await self._run_scan(self._guard, output)
         except EngineFailed as error:
             # Whoever stopped the scan knows better why it ended than an engine that lost it.
             return ending_of_stop(self.attempt.stop) if self.attempt.stop else failed(error.reason, str(error))
+        except OSError as error:
+            reason = EndReason.DISK_FULL if error.errno == errno.ENOSPC else EndReason.INTERNAL_ERROR
+            return failed(reason, f"The runner could not keep its record of the scan: {error.strerror or error}")
         finally:
             self.kill()
             self._told = await self._guard.close()
@@ -180,5 +185,5 @@ class Execution:
             return ending_of_stop(stop)
         code = None if stop is Stop.TIMED_OUT else exit_.code
         verdict = judge(code, output.said, self._told, self.attempt.job.limits)
-        after = await unless(self.attempt.stopping, probe(self.attempt.job.target.scan_url, self.headers))
+        after = await unless(self.attempt.stopping, probe(self.attempt.job.target.scan_url, self.headers, self.addresses))
         return ending_of_verdict(verdict, exit_, after.problem if after else None)

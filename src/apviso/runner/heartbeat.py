@@ -104,17 +104,27 @@ class HeartbeatLoop:
         )
 
     async def _health(self) -> dict[str, JsonValue]:
-        usage = shutil.disk_usage(self.station.workspace.root)
+        free, total = disk_space(self.station.workspace.root)
         ready = await self.station.engine.problem() is None and self.station.scanners().problem is None
         faults: list[JsonValue] = [] if ready else [Fault.ENGINE_UNREACHABLE.value]
         return {
-            "diskFreeBytes": usage.free,
-            "diskTotalBytes": usage.total,
+            "diskFreeBytes": free,
+            "diskTotalBytes": total,
             "clockSkewMs": self.obedience.pulse.clock_skew_ms,
             "spoolBacklogBytes": folder_bytes(self.station.workspace.spool),
             "engineReachable": ready,
             "faults": faults,
         }
+
+
+def disk_space(folder: Path) -> tuple[int, int]:
+    """Free and total bytes; none at all where the folder is gone, which keeps scans away until somebody has looked."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError as error:
+        log.warning("workspace_unusable", reason=str(error))
+        return 0, 0
+    return usage.free, usage.total
 
 
 def interval_with_jitter(interval: float, draw: float) -> float:

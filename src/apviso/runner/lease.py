@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -44,7 +44,10 @@ class LeaseTerms:
 
 @dataclass(frozen=True)
 class LeaseKeeper:
-    """The two watches over one attempt. `on_renewed` is given the seconds for which traffic may flow from now on."""
+    """The two watches over one attempt. `on_renewed` is given the seconds for which traffic may flow from now on.
+
+    `secured` is set by the first renewal that was accepted: from then on the attempt may be worked on.
+    """
 
     attempt: Attempt
     plane: ControlPlane
@@ -52,6 +55,7 @@ class LeaseKeeper:
     terms: LeaseTerms
     on_renewed: Callable[[float], Awaitable[None]]
     on_rejected: Callable[[IdentityRejected], None]
+    secured: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep(self) -> None:
         """Renew until cancelled, or until the lease is lost. Renews at once: nothing may start under a lease that is gone."""
@@ -82,14 +86,20 @@ class LeaseKeeper:
             return 0.0
         patience.reset()
         self.attempt.lease_sent = sent
+        self.secured.set()
         if answer.cancel_requested_at is not None:
             self.attempt.halt(Stop.CANCELLED)
         await self.on_renewed(self._remaining())
         return self.terms.renew_after
 
     async def watch(self) -> None:
-        """Stop the scan when no renewal was accepted for too long, whatever the renewing call is doing."""
-        while (remaining := self._remaining()) > 0:
+        """Stop the scan when no renewal was accepted for too long, whatever the renewing call is doing.
+
+        A claim may be answered long after it was sent, when the control plane was away meanwhile. Nothing is done for it before its
+        first renewal was accepted, so until then the patience counts from now.
+        """
+        begun = self.clock.boot()
+        while (remaining := self._remaining() if self.secured.is_set() else self.terms.remaining(begun, self.clock.boot())) > 0:
             if await pause(self.attempt.stopping, min(STEP_SECONDS, remaining)):
                 return
         if self.attempt.halt(Stop.LEASE_EXPIRED):

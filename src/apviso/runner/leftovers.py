@@ -66,14 +66,23 @@ def settle_all(leftovers: list[Leftover], station: Station, roster: Roster, task
 
 
 async def _settle(leftover: Leftover, station: Station, roster: Roster) -> None:
+    try:
+        await _settle_with_spool(leftover, station)
+    except IdentityRejected as error:
+        station.on_rejected(error)
+    except Exception:
+        # What cannot be settled now, such as on a full disk, must not keep the runner from its work; it is kept for the next start.
+        log.exception("leftover_kept", job=leftover.key)
+    finally:
+        roster.remove_leftover(leftover.key)
+
+
+async def _settle_with_spool(leftover: Leftover, station: Station) -> None:
     spool = Spool(leftover.files.spool)
     try:
         await _deliver(leftover, station, spool)
-    except IdentityRejected as error:
-        station.on_rejected(error)
     finally:
         spool.close()
-        roster.remove_leftover(leftover.key)
     leftover.files.remove()
     log.info("leftover_settled", job=leftover.key)
 

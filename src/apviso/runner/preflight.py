@@ -21,11 +21,14 @@ GIVEN_BACK = frozenset({EndReason.ENGINE_UNAVAILABLE, EndReason.DISK_FULL})
 
 @dataclass
 class Examination:
-    """`reason` is that of the first failure; `headers` are the target's credentials, for the guard alone."""
+    """`reason` is that of the first failure; `headers` are the target's credentials, for the guard alone.
+
+    `addresses` are those that the scope was judged by: nothing else is dialed afterwards."""
 
     checks: dict[str, PreflightCheck] = field(default_factory=dict)
     reason: EndReason | None = None
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    addresses: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -56,7 +59,7 @@ async def examine(station: Station, target: JobTarget) -> Examination:
     in_scope = await _check_scope(found, station, target)
     _check_target_auth(found, station, target)
     if in_scope and found.ok:
-        _check_target(found, target, await probe(target.scan_url, found.headers))
+        _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses))
     return found
 
 
@@ -93,6 +96,7 @@ async def _check_scope(found: Examination, station: Station, target: JobTarget) 
         found.failed("scope", EndReason.SCOPE_REFUSED, str(error), "Correct scope.toml in the runner's workspace.")
         return False
     destination = Destination(address.host, address.port, await resolve(address.host, address.port), target.visibility)
+    found.addresses = tuple(str(address) for address in destination.addresses)
     decision = judge(scope, destination)
     if decision.ok:
         found.passed("scope", decision.message)

@@ -31,6 +31,10 @@ class Pulse:
     last_problem: str | None = None
 
     def __post_init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Count silence from now."""
         now = self.clock.boot()
         self.answered = now
         self.loops = {"heartbeat": now, "claims": now}

@@ -36,6 +36,9 @@ class RotationLoop:
                 raise
             except Refused as error:
                 log.warning("rotation_refused", reason=str(error))
+            except OSError as error:
+                # The new token is used only once it is kept; the old one goes on, and the next beat brings the wish again.
+                log.warning("rotation_not_kept", reason=str(error))
             # The directive stays set until the new token is used; a beat with it brings the next wish, if there is one.
             self.obedience.rotation_wanted.clear()
 
@@ -49,13 +52,14 @@ class RotationLoop:
         self.station.redactor.learn(token.reveal(), token.secret)
         pulse = self.obedience.pulse
         replaced = (*self.identity.replaced, self.identity.token.prefix)[-_REMEMBERED:]
-        self.identity = replace(
+        renewed = replace(
             self.identity,
             token=token,
             runner_id=self.identity.runner_id or pulse.runner_id,
             api_url=self.identity.api_url or self.station.config.api_url,
             replaced=replaced,
         )
-        store(self.station.workspace, self.identity)
+        store(self.station.workspace, renewed)
+        self.identity = renewed
         plane.use_token(token)
         log.info("token_rotated", prefix=token.prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -139,7 +139,7 @@ class Spool:
                     size += len(line)
                     if seq > self._synced or len(found) >= most_events or (found and size > most_bytes):
                         return found
-                    found.append(scan_event.validate_json(line))
+                    found.append(_read_event(line, seq, segment.path))
         return found
 
     def drop_through(self, seq: int) -> None:
@@ -203,6 +203,15 @@ def _cut_torn_end(path: Path) -> None:
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
+
+
+def _read_event(line: bytes, seq: int, path: Path) -> ScanEvent:
+    """The event; where the disk has damaged it, a word about that under its number, so that all others can still be told."""
+    try:
+        return scan_event.validate_json(line)
+    except ValidationError:
+        at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return LogEvent(seq=seq, at=at, level="error", message="An event is missing here: it was damaged on the runner's disk.")
 
 
 def _is_event(line: bytes) -> bool:

@@ -50,7 +50,11 @@ class Watchdog:
     patience: float = PATIENCE_SECONDS
     look_seconds: float = LOOK_SECONDS
     _tick: float = field(default_factory=time.monotonic, init=False)
+    _looked: float = field(init=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._looked = self.pulse.clock.boot()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -66,8 +70,11 @@ class Watchdog:
     async def _look(self) -> None:
         before, self._tick = self._tick, time.monotonic()
         now = self.pulse.clock.boot()
-        if self._tick - before > self.patience / 2:
-            return  # The loop itself stood still; give the others a turn before they are judged.
+        slept, self._looked = now - self._looked, now
+        if max(slept, self._tick - before) > self.patience / 2:
+            # The loop itself stood still, or the machine slept: the others are judged from now on.
+            self.pulse.begin_anew()
+            return
         stall = find_stall(now, self.pulse, self.patience)
         if stall is None and is_unanswered(now, self.pulse, self.patience) and await self.control_plane_is_ready():
             stall = "the control plane answers a fresh connection, but no call of this process"

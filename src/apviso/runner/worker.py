@@ -47,6 +47,7 @@ class Worker:
         self._files = AttemptFiles.of(station.workspace, attempt.key)
         self._terms = LeaseTerms.of(attempt.job.job, station.timers)
         self._execution: Execution | None = None
+        self._secured = asyncio.Event()
 
     async def run(self) -> None:
         job: Job = self._attempt.job
@@ -63,7 +64,7 @@ class Worker:
 
     async def _run_under_lease(self, spool: Spool) -> None:
         attempt = self._attempt
-        keeper = LeaseKeeper(attempt, self._plane, self._station.clock, self._terms, self._on_renewed, self._on_rejected)
+        keeper = LeaseKeeper(attempt, self._plane, self._station.clock, self._terms, self._on_renewed, self._on_rejected, self._secured)
         uploader = Uploader(
             attempt.job_id,
             attempt.number,
@@ -116,6 +117,7 @@ class Worker:
 
     async def _examine_and_scan(self, spool: Spool) -> Ending | None:
         attempt = self._attempt
+        await self._unless_halted(self._secured.wait())
         attempt.phase = "preparing"
         try:
             prepared = await self._unless_halted(self._station.engine.prepare(attempt.job.image))
@@ -133,7 +135,14 @@ class Worker:
         start = Start(attempt=attempt.number, runtime_metadata=self._started_with(prepared))
         self._heed(await self._ask(lambda: self._plane.start(attempt.job_id, start)))
         self._execution = Execution(
-            attempt, self._station, prepared, self._files, spool, JobLog(self._station.workspace.job_logs, attempt.key), found.headers
+            attempt,
+            self._station,
+            prepared,
+            self._files,
+            spool,
+            JobLog(self._station.workspace.job_logs, attempt.key),
+            found.headers,
+            found.addresses,
         )
         attempt.phase = "running"
         return await self._execution.run(self._terms.remaining(attempt.lease_sent, self._station.clock.boot()))

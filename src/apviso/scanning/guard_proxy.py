@@ -6,9 +6,12 @@ standard input. Decides nothing about findings and never opens a connection to a
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
 import os
 import re
+import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +28,11 @@ COUNTERS_EVERY_SECONDS = 0.5
 MAX_WAITING = 256
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_LOG_BYTES = 50 * 1024 * 1024
+MOST_DECODINGS = 8
+# Frameworks let these stand for the method or the path, which would be another than the one that was judged.
+OVERRIDES = (
+    "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
+)  # fmt: skip
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 SENTENCES = {
@@ -36,6 +44,7 @@ SENTENCES = {
     "upgrade_refused": "connections other than plain HTTP are not permitted",
     "body_too_large": "the request body is larger than the scan may send",
     "queue_full": "too many requests are waiting",
+    "malformed": "this request cannot be understood for certain",
     "stranger": "this process does not belong to the user who runs the scan",
 }
 
@@ -46,6 +55,21 @@ class Refused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(SENTENCES[reason])
         self.reason = reason
+
+
+def fails_closed(hook: Any) -> Any:
+    """The proxy goes on with a flow whose hook raised, as if nothing had been said; here nothing said means no."""
+
+    @functools.wraps(hook)
+    async def guarded(gate: Any, subject: Any) -> None:
+        try:
+            done = hook(gate, subject)
+            if inspect.isawaitable(done):
+                await done
+        except Exception:  # noqa: BLE001 - whatever it was, it was not a yes
+            gate.shut(subject)
+
+    return guarded
 
 
 def boot_time() -> float:
@@ -66,9 +90,13 @@ def normal_host(host: str) -> str:
 
 
 def spellings(path: str) -> tuple[str, ...]:
-    """A path as it is written and as a server may read it: decoded once and twice."""
-    once = unquote(path)
-    return path, once, unquote(once)
+    """A path as it is written and as a server may read it: decoded again and again until nothing is left to decode."""
+    found = [path]
+    while len(found) <= MOST_DECODINGS and (read := unquote(found[-1])) != found[-1]:
+        found.append(read)
+    if len(found) > MOST_DECODINGS:
+        raise Refused("malformed")
+    return tuple(found)
 
 
 def loggable(path: str) -> str:
@@ -76,6 +104,11 @@ def loggable(path: str) -> str:
     bare, _, query = path.partition("?")
     names = [name for name, _ in parse_qsl(query, keep_blank_values=True, max_num_fields=None)][:50]
     return (bare + ("?" + "&".join(f"{name}=" for name in names) if names else ""))[:2000]
+
+
+def number_of(text: str) -> int | None:
+    """A number in plain digits, as ports and lengths are; other scripts have digits, too, and some digits are endless."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else None
 
 
 class Rules:
@@ -90,6 +123,9 @@ class Rules:
         self.excluded = [re.compile(pattern, re.IGNORECASE) for pattern in told["excludePaths"]]
         self.headers: dict[str, str] = dict(told["headers"])
         self.request_log: str | None = told.get("requestLog")
+        self.addresses: dict[str, list[str]] = {
+            normal_host(h["host"]): [str(address) for address in h.get("addresses") or ()] for h in told["allowed"]
+        }
         self.permit_until = 0.0
 
     def check_address(self, scheme: str, host: str, port: int) -> None:
@@ -213,11 +249,22 @@ class Gate:
         """Called once the proxy's socket is bound."""
         self.open.set()
 
+    def shut(self, subject: Any) -> None:
+        """Let nothing more of a flow, connection or dial through that a hook could not judge."""
+        self.books.refuse("UNKNOWN", "", "malformed")
+        if hasattr(subject, "kill"):
+            subject.metadata["refused"] = True
+            subject.kill()
+            return
+        getattr(subject, "server", subject).error = SENTENCES["malformed"]
+
+    @fails_closed
     def client_connected(self, client: Any) -> None:
         if not is_own_user(client.peername[1], client.sockname[1]):
             self.books.refuse("CONNECTION", "", "stranger")
             client.error = SENTENCES["stranger"]
 
+    @fails_closed
     def http_connect(self, flow: Any) -> None:
         request = flow.request
         try:
@@ -226,15 +273,17 @@ class Gate:
         except Refused as refusal:
             self._refuse(flow, "", refusal)
 
+    @fails_closed
     def requestheaders(self, flow: Any) -> None:
         """Bodies are held in memory, so one of unknown or unreasonable length ends here."""
         headers = flow.request.headers
-        declared = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not declared.isdigit() or int(declared) > MAX_REQUEST_BODY_BYTES:
+        length = number_of(headers.get("content-length", "0"))
+        if "transfer-encoding" in headers or length is None or length > MAX_REQUEST_BODY_BYTES:
             self.books.refuse(flow.request.method, flow.request.path, "body_too_large")
             flow.metadata["refused"] = True
             flow.kill()
 
+    @fails_closed
     async def request(self, flow: Any) -> None:
         request = flow.request
         try:
@@ -245,6 +294,8 @@ class Gate:
             return
         self.books.requests += 1
         flow.metadata["admitted"] = True
+        for name in OVERRIDES:
+            request.headers.pop(name, None)
         for name, value in self.rules.headers.items():
             request.headers[name] = value
         request.headers["User-Agent"] = f"{request.headers.get('User-Agent', '')} {SIGNATURE}".strip()
@@ -271,8 +322,12 @@ class Gate:
             self._budget += 1
             raise
 
+    @fails_closed
     def responseheaders(self, flow: Any) -> None:
+        if flow.metadata.get("refused"):
+            return  # our own answer
         if not flow.metadata.get("admitted"):
+            self.shut(flow)
             return
         status = f"{flow.response.status_code // 100}xx"
         self.books.answers[status] += 1
@@ -293,6 +348,7 @@ class Gate:
             if flow.killable:
                 flow.kill()
 
+    @fails_closed
     def server_connect(self, data: Any) -> None:
         """The last door: whatever the layers above let slip, no other address is ever dialed."""
         host, port = data.server.address[0], data.server.address[1]
@@ -309,6 +365,7 @@ class Gate:
 
     def _refuse(self, flow: Any, path: str, refusal: Refused) -> None:
         self.books.refuse(flow.request.method, path, refusal.reason)
+        flow.metadata["refused"] = True
         body = f"Refused by the scan's guard: {refusal.reason}: {refusal}.\n"
         flow.response = self._make_response(403, body, {"Content-Type": "text/plain; charset=utf-8", "X-Guard-Refusal": refusal.reason})
 
@@ -319,8 +376,11 @@ def _named(request: Any) -> tuple[str, int]:
     if not header:
         return request.host, request.port
     host, colon, port = header.rpartition(":")
-    if colon and port.isdigit() and not host.endswith(":"):
-        return host, int(port)
+    if colon and not host.endswith(":") and not port.endswith("]"):
+        number = number_of(port)
+        if number is None:
+            raise Refused("malformed")
+        return host, number
     return header, 443 if request.scheme == "https" else 80
 
 
@@ -343,6 +403,19 @@ class Voice:
         """End at once, with the last counters; open connections fall with the process."""
         self.say(self._books.as_line())
         os._exit(0)
+
+
+def resolve_nothing_new(loop: asyncio.AbstractEventLoop, rules: Rules) -> None:
+    """Dial the addresses that the runner has judged: a name may lead elsewhere by the time it is asked again."""
+
+    async def known(host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
+        addresses = rules.addresses.get(normal_host(str(host)), [])
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "the guard resolves no names")
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+        return [(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port)) for kind, ip in zip(families, addresses, strict=True)]
+
+    setattr(loop, "getaddrinfo", known)  # noqa: B010 - the loop's own method, for this process alone
 
 
 def listen(rules: Rules, voice: Voice) -> None:
@@ -384,6 +457,7 @@ async def serve(rules: Rules, confdir: str) -> None:
     books = Books(rules.request_log)
     voice = Voice(books)
     gate = Gate(rules, books, http.Response.make)
+    resolve_nothing_new(asyncio.get_running_loop(), rules)
     master = make_master(confdir, gate)
     threading.Thread(target=listen, args=(rules, voice), daemon=True).start()
     async with asyncio.TaskGroup() as tasks:

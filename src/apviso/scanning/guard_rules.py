@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +30,7 @@ class Refusal(StrEnum):
     UPGRADE_REFUSED = "upgrade_refused"
     BODY_TOO_LARGE = "body_too_large"
     QUEUE_FULL = "queue_full"
+    MALFORMED = "malformed"
     STRANGER = "stranger"
 
 
@@ -38,11 +39,14 @@ class InvalidTarget(ValueError):
 
 
 class AllowedHost(Wire):
-    """Where the guard lets requests go. All three must match exactly; no prefix, suffix or wildcard."""
+    """Where the guard lets requests go. All three must match exactly; no prefix, suffix or wildcard.
+
+    `addresses` are what the host's name stands for; the guard looks up no name by itself."""
 
     scheme: Literal["http", "https"]
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
+    addresses: tuple[str, ...] = ()
 
 
 class GuardRules(Wire):
@@ -102,11 +106,18 @@ def normal_host(host: str) -> str:
         raise InvalidTarget("the scan URL's host is no valid name") from error
 
 
-def rules_for(scan_id: str, target: JobTarget, limits: Limits, headers: Mapping[str, str], request_log: Path | None) -> GuardRules:
-    """The rules of one attempt. Raises InvalidTarget."""
+def rules_for(
+    scan_id: str,
+    target: JobTarget,
+    limits: Limits,
+    headers: Mapping[str, str],
+    request_log: Path | None,
+    addresses: Sequence[str] = (),
+) -> GuardRules:
+    """The rules of one attempt; `addresses` are those of the target's host that were judged. Raises InvalidTarget."""
     return GuardRules(
         scan_id=scan_id,
-        allowed=[allowed_host(target.scan_url)],
+        allowed=[allowed_host(target.scan_url).model_copy(update={"addresses": tuple(addresses)})],
         methods=[method.upper() for method in limits.methods],
         requests_per_second=limits.requests_per_second,
         max_requests=limits.max_requests,

@@ -39,6 +39,7 @@ LIMITS = (
     "The guard listens on loopback while a scan runs: it turns other local accounts away only where the system tells it whose a "
     "connection is (Linux), and any program of this account can send requests through it to the target of that scan.",
     "No file system of its own: a scan can read what this account can read. Run the runner under an account of its own.",
+    "A program that a scan starts and that leaves its family on purpose (a double fork into a session of its own) may outlive it.",
     "Memory, processor time, file size and open files are limited for each process, not for the scan as a whole.",
 )
 
