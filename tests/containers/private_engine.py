@@ -75,7 +75,7 @@ def engine_process() -> Iterator[tuple[Path, int]]:
         finally:
             _end(process)
             _end_orphans(folder)
-            _unmount_below(folder)
+            unmount_below(folder)
 
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:
@@ -120,7 +120,7 @@ def _wait_until_answering(process: subprocess.Popen[bytes], folder: Path) -> Non
     raise RuntimeError(f"dockerd did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for place in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", place], check=False, timeout=10)

@@ -17,7 +17,7 @@ from tests.containers.running import engine_for, facts_of, said, start
 
 pytestmark = pytest.mark.slow
 
-_LOOK_AROUND = """
+LOOK_AROUND = """
 import errno, json, os, resource, sys
 
 order = json.loads(sys.stdin.readline())
@@ -59,7 +59,7 @@ print(json.dumps({
 
 
 async def test_scan_has_nothing_but_what_the_flags_give_it(engine_here: PrivateEngine, tmp_path: Path) -> None:
-    seen = await facts_of(engine_here, _LOOK_AROUND, tmp_path)
+    seen = await facts_of(engine_here, LOOK_AROUND, tmp_path)
 
     assert (seen["ids"], seen["groups"]) == ([containers.USER] * 3, [containers.USER])
     assert seen["capabilities"] == [0, 0, 0, 0, 0]
@@ -114,6 +114,12 @@ print(json.dumps({
 
 
 async def test_scan_reaches_the_guard_and_nothing_else(engine_here: PrivateEngine, tmp_path: Path) -> None:
+    await check_reach(engine_here, tmp_path)
+
+
+async def check_reach(here: PrivateEngine, work_dir: Path) -> None:
+    """Everything but the guard is out of reach, a server on this host's loopback included."""
+
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.read()).upper())
         writer.close()
@@ -121,7 +127,7 @@ async def test_scan_reaches_the_guard_and_nothing_else(engine_here: PrivateEngin
     with socket.create_server(("127.0.0.1", 0)) as control_plane:
         program = _REACH_OUT.replace("PORT", str(control_plane.getsockname()[1]))
         async with await asyncio.start_server(shout, "127.0.0.1", 0) as guard:
-            seen = await facts_of(engine_here, program, tmp_path, guard.sockets[0].getsockname()[1])
+            seen = await facts_of(here, program, work_dir, guard.sockets[0].getsockname()[1])
 
     assert seen.pop("guard") == "reached"
     assert "reached" not in seen.values(), seen

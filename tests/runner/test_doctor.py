@@ -199,5 +199,5 @@ async def test_doctor_in_words_lists_limits_settings_and_next_steps(workspace: W
 
     assert ran.code == 2
     assert "next: " in ran.out
-    assert "Limits of the process engine:" in ran.out
+    assert "Limits of the engine:" in ran.out
     assert "api_url = http://127.0.0.1:9  (environment (APVISO_API_URL))" in ran.out

@@ -167,7 +167,7 @@ def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
         if check.next_step:
             typer.echo(f"         next: {check.next_step}")
     if found.engine_limits:
-        typer.echo("\nLimits of the process engine:")
+        typer.echo("\nLimits of the engine:")
     for limit in found.engine_limits:
         typer.echo(f"  - {limit}")
     typer.echo("\nSettings:")

@@ -29,6 +29,12 @@ PREPARE_SECONDS = 600.0
 DEFAULT_TRUST = Trust()
 
 
+_LIMITS = {
+    "docker": (),
+    "podman": ("Podman does not tell when memory ran out: such a scan ends as one whose scanner failed.",),
+}
+
+
 class ContainerEngine:
     """`image` is the scan image of this runner's own settings; a job may name another one. `most_bytes` bounds a scan's output."""
 
@@ -65,7 +71,7 @@ class ContainerEngine:
             "hardening": [*HARDENING, *(facts.security if facts else ())],
             "image": self._image,
             "imagePolicy": self._trust.policy,
-            "limits": [],
+            "limits": list(_LIMITS[self.name]),
         }
 
     async def problem(self) -> str | None:
