@@ -201,3 +201,22 @@ async def test_doctor_in_words_lists_limits_settings_and_next_steps(workspace: W
     assert "next: " in ran.out
     assert "Limits of the engine:" in ran.out
     assert "api_url = http://127.0.0.1:9  (environment (APVISO_API_URL))" in ran.out
+
+
+@pytest.mark.parametrize(("variable", "proxy"), [("ALL_PROXY", "socks5://me:canary@127.0.0.1:1"), ("HTTPS_PROXY", "ftp://me:canary@x")])
+async def test_commands_with_a_proxy_that_cannot_be_used_name_its_variable_in_one_line(
+    variable: str, proxy: str, plane: FakeControlPlane, workspace: Workspace
+) -> None:
+    registered(workspace, plane)
+    token = new_token(Namespace.ENROLLMENT).reveal()
+
+    checked = await apviso("doctor", workspace=workspace, **{variable: proxy})
+    joined = await apviso("register", "--token-file", "-", "--force", workspace=workspace, stdin=token, **{variable: proxy})
+    ran = await apviso("run", workspace=workspace, **{variable: proxy})
+    left = await apviso("unregister", workspace=workspace, **{variable: proxy})
+
+    assert (checked.code, joined.code, ran.code, left.code) == (2, 78, 78, 0)
+    assert f"FAILED   control_plane: The proxy that the environment names ({variable})" in checked.out
+    assert joined.err.startswith(f"The proxy that the environment names ({variable})")
+    assert len(joined.err.splitlines()) == len(left.err.splitlines()[:1]) == 1
+    assert not any("Traceback" in one.err or "canary" in one.out + one.err for one in (checked, joined, ran, left))

@@ -79,6 +79,7 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
     import asyncio
 
     from apviso.runner.config import ConfigProblem
+    from apviso.runner.connection import BadProxy
     from apviso.runner.enrollment import BadEnrollmentToken, BadRunnerToken
     from apviso.runner.joining import AlreadyRegistered, join, remember_concurrency
     from apviso.runner.private_files import ExposedFile
@@ -94,7 +95,7 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
         return None
     except BadEnrollmentToken as error:
         _fail(Exit.BAD_CREDENTIAL, str(error))
-    except (ConfigProblem, BadAuthority, ExposedFile, ValueError, OSError) as error:
+    except (ConfigProblem, BadAuthority, BadProxy, ExposedFile, ValueError, OSError) as error:
         _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
     except (CallFailed, BadRunnerToken) as error:
         code, sentence = _refused(error)
@@ -179,6 +180,7 @@ def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
 def run(api_url: ApiUrl = None, workspace: Workspace = None, concurrency: Concurrency = None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
     from apviso.runner.config import ConfigProblem
+    from apviso.runner.connection import BadProxy
     from apviso.runner.starting import run_daemon
     from apviso.runner.trust import BadAuthority
     from apviso.runner.workspace import WorkspaceTaken
@@ -189,7 +191,7 @@ def run(api_url: ApiUrl = None, workspace: Workspace = None, concurrency: Concur
         _fail(Exit.REVOKED_OR_MISCONFIGURED, reason)
     try:
         code = run_daemon(setup, setup.identity, stalled_exit=Exit.TRY_AGAIN)
-    except (ConfigProblem, BadAuthority, WorkspaceTaken, OSError) as error:
+    except (ConfigProblem, BadAuthority, BadProxy, WorkspaceTaken, OSError) as error:
         _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
     raise typer.Exit(_exit_of(code))
 

@@ -20,7 +20,7 @@ from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Wire
 from apviso.runner.clock import Clock
 from apviso.runner.config import ENVIRONMENT, Config
-from apviso.runner.connection import open_client
+from apviso.runner.connection import BadProxy, open_client
 from apviso.runner.control_plane import why_unreachable
 from apviso.runner.engines import Engine, EngineFailed
 from apviso.runner.engines.choice import choose_engine, find_container_engine
@@ -226,6 +226,9 @@ async def check_control_plane(setup: Setup) -> list[DoctorCheck]:
             answer = await client.get(f"{url}/healthz")
     except BadAuthority as error:
         return [*checks, failure("control_plane", str(error), "Correct APVISO_CUSTOM_CA_PATH.")]
+    except BadProxy as error:
+        step = "Correct HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or unset them."
+        return [*checks, failure("control_plane", str(error), step)]
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
         return [*checks, await _unreachable(url, error)]
     if answer.status_code != httpx2.codes.OK:

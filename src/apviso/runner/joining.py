@@ -10,6 +10,8 @@ from apviso import __version__
 from apviso.protocol.daemon import Goodbye, Registration
 from apviso.protocol.tokens import Token
 from apviso.runner.backoff import Patience
+from apviso.runner.config import ConfigProblem
+from apviso.runner.connection import BadProxy
 from apviso.runner.engines import Engine
 from apviso.runner.engines.choice import choose_engine
 from apviso.runner.enrollment import enroll, exchange_key, parse_enrollment_token
@@ -18,6 +20,7 @@ from apviso.runner.identity import Identity
 from apviso.runner.redaction import Redactor
 from apviso.runner.refusals import CallFailed, NoAnswer
 from apviso.runner.setup import Setup, control_plane
+from apviso.runner.trust import BadAuthority
 from apviso.runner.workspace import Workspace
 from apviso.scanning.environment import default_dir, status
 
@@ -95,7 +98,7 @@ async def leave(setup: Setup) -> str | None:
         try:
             async with control_plane(setup.api_url, setup.config.custom_ca_path, redactor, setup.identity.token) as plane:
                 await plane.goodbye(Goodbye(reason="the runner was unregistered on its host"))
-        except CallFailed as error:
+        except (CallFailed, ConfigProblem, BadAuthority, BadProxy) as error:
             problem = str(error)
     setup.workspace.identity_file.unlink(missing_ok=True)
     setup.workspace.exchange_file.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from apviso.runner.workspace import sole_use
 
 
 def run_daemon(setup: Setup, identity: Identity, *, stalled_exit: int) -> Outcome:
-    """Run until the end. Raises ConfigProblem, BadAuthority, WorkspaceTaken or OSError where it cannot begin.
+    """Run until the end. Raises ConfigProblem, BadAuthority, BadProxy, WorkspaceTaken or OSError where it cannot begin.
 
     A stalled process ends with `stalled_exit` without returning here.
     """

@@ -15,9 +15,10 @@ import httpx2
 from docker.errors import DockerException
 
 from apviso.protocol.states import EndReason
-from apviso.runner.connection import open_client
+from apviso.runner.connection import BadProxy, open_client
 from apviso.runner.engines import EngineFailed
 from apviso.runner.engines.images import registry_of
+from apviso.runner.trust import BadAuthority
 
 CALL_SECONDS = 30.0
 MAX_BYTES = 1024 * 1024
@@ -49,7 +50,7 @@ class Registry:
                 if answer.status_code == httpx2.codes.UNAUTHORIZED:
                     permit = await self._permit(client, answer.headers.get("www-authenticate", ""))
                     answer = await _get(client, url, {"Accept": accept, "Authorization": permit})
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, BadAuthority, BadProxy) as error:
             raise _unavailable(self._host, str(error) or type(error).__name__) from error
         if answer.status_code == httpx2.codes.NOT_FOUND:
             return None
