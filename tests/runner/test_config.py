@@ -49,6 +49,7 @@ def test_api_url_in_any_spelling_is_the_same_address(given: str) -> None:
         ("APVISO_RUNNER_CONCURRENCY", "0"),
         ("APVISO_RUNNER_CONCURRENCY", "many"),
         ("APVISO_RUNNER_CONCURRENCY", "65"),
+        ("APVISO_RUNNER_WORKSPACE", "~no-such-account/x"),
     ],
 )
 def test_setting_that_cannot_be_is_refused_with_its_name_and_source(variable: str, value: str) -> None:
@@ -79,3 +80,8 @@ def test_settings_reference_lists_every_setting_with_its_variable() -> None:
     assert {name: default for name, _, default in rows if default} == {
         name: str(field.default) for name, field in Config.model_fields.items() if field.default is not None
     }
+
+
+def test_settings_file_in_the_home_of_nobody_is_refused_by_its_variable() -> None:
+    with pytest.raises(ConfigProblem, match=CONFIG_VARIABLE):
+        load({}, {CONFIG_VARIABLE: "~no-such-account/runner.toml"})

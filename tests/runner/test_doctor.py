@@ -184,6 +184,10 @@ def test_clock_without_a_date_to_compare_is_a_warning() -> None:
     assert check_clock({}, NOW).state == "warning"
 
 
+def test_clock_is_compared_with_a_date_of_an_unknown_zone_as_with_utc() -> None:
+    assert check_clock({"date": "Sun, 03 May 2026 09:15:32 -0000"}, NOW).state == "ok"
+
+
 @pytest.mark.parametrize(
     ("url", "state"),
     [("https://c.example", "ok"), ("http://127.0.0.1:8700", "ok"), ("http://localhost:8700", "ok"), ("http://c.example", "warning")],

@@ -218,3 +218,23 @@ async def test_onboard_asks_registers_looks_and_says_how_to_run(plane: FakeContr
     assert "apviso run" in ran.out
     assert "control_plane" in ran.out
     assert plane.enrollment.secret not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("flags", [("--name", ""), ("--name", "n" * 121), ("--label", "l" * 65), ("--label", " ")])
+async def test_register_with_a_name_or_label_that_cannot_be_says_the_limits_in_one_line(
+    flags: tuple[str, str], plane: FakeControlPlane, workspace: Workspace
+) -> None:
+    ran = await register(plane, workspace, *flags)
+
+    assert (ran.code, len(ran.err.splitlines())) == (64, 1)
+    assert "characters" in ran.err
+    assert not plane.of("/register")
+
+
+async def test_register_over_a_kept_exchange_that_is_no_text_starts_a_new_one(plane: FakeControlPlane, workspace: Workspace) -> None:
+    workspace.exchange_file.write_bytes(b"\xff")
+    workspace.exchange_file.chmod(0o600)
+
+    ran = await register(plane, workspace)
+
+    assert ran.code == 0

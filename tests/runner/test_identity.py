@@ -64,8 +64,10 @@ def test_identity_with_a_token_of_another_kind_is_refused_without_showing_it(nam
     assert token.secret not in str(caught.value)
 
 
-def test_identity_file_that_is_damaged_says_what_to_do(workspace: Workspace) -> None:
-    write_private(workspace.identity_file, '{"token": ')
+@pytest.mark.parametrize("content", [b'{"token": ', b"\xff\xfe{}"])
+def test_identity_file_that_is_damaged_says_what_to_do(content: bytes, workspace: Workspace) -> None:
+    workspace.identity_file.write_bytes(content)
+    workspace.identity_file.chmod(0o600)
 
     with pytest.raises(BrokenIdentity, match="register again"):
         find_identity(workspace, {})

@@ -123,3 +123,11 @@ def test_target_auth_file_that_others_can_read_is_refused(tmp_path: Path) -> Non
 def test_target_auth_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadTargetAuth):
         load_target_auth(tmp_path / "absent.toml")
+
+
+def test_target_auth_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    path.write_bytes(b"\xff")
+
+    with pytest.raises(BadTargetAuth, match="UTF-8"):
+        load_target_auth(path)

@@ -81,7 +81,7 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
     from apviso.runner.config import ConfigProblem
     from apviso.runner.connection import BadProxy
     from apviso.runner.enrollment import BadEnrollmentToken, BadRunnerToken
-    from apviso.runner.joining import AlreadyRegistered, join, remember_concurrency
+    from apviso.runner.joining import AlreadyRegistered, BadWish, join, remember_concurrency
     from apviso.runner.private_files import ExposedFile
     from apviso.runner.refusals import CallFailed
     from apviso.runner.trust import BadAuthority
@@ -93,6 +93,8 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
     except AlreadyRegistered as error:
         typer.echo(f"Nothing was done: {error}. The enrollment token was not used; --force registers anew.")
         return None
+    except BadWish as error:
+        _fail(Exit.USAGE, str(error))
     except BadEnrollmentToken as error:
         _fail(Exit.BAD_CREDENTIAL, str(error))
     except (ConfigProblem, BadAuthority, BadProxy, ExposedFile, ValueError, OSError) as error:

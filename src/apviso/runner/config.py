@@ -33,7 +33,10 @@ def _api_url(value: str) -> str:
 
 
 def _absolute(value: Path) -> Path:
-    return value.expanduser().absolute()
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{value} names the home folder of an account that does not exist") from error
 
 
 ApiUrl = Annotated[str, AfterValidator(_api_url)]
@@ -138,5 +141,12 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], identity_api_u
     """All layers in their order. Without a named file, `runner.toml` in the workspace is read where there is one."""
     flag, env = Layer("flag", flags), environment_layer(environ)
     named = environ.get(CONFIG_VARIABLE, "").strip()
-    path = Path(named).expanduser() if named else Workspace(merge(flag, env).config.workspace).config_file
+    path = _named_file(named) if named else Workspace(merge(flag, env).config.workspace).config_file
     return merge(flag, env, file_layer(path, required=bool(named)), Layer("identity file", {"api_url": identity_api_url}))
+
+
+def _named_file(name: str) -> Path:
+    try:
+        return _absolute(Path(name))
+    except ValueError as error:
+        raise ConfigProblem(f"{CONFIG_VARIABLE}: {error}") from error

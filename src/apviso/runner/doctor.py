@@ -7,7 +7,7 @@ import os
 import shutil
 import ssl
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -279,7 +279,8 @@ def check_clock(headers: Mapping[str, str], now: datetime) -> DoctorCheck:
         theirs = parsedate_to_datetime(headers.get("date", ""))
     except ValueError:
         return warning("clock", "The control plane's answer carries no date", "A proxy may have removed it; compare the clocks by hand.")
-    skew = (now - theirs).total_seconds()
+    # A zone of -0000 is UTC as well, but is parsed to a time without a zone.
+    skew = (now - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))).total_seconds()
     limit = Timers().clock_skew_limit.total_seconds()
     if abs(skew) > limit:
         step = "Set this host's clock, best by NTP. Scans go on meanwhile: leases do not depend on it."

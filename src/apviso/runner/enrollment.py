@@ -55,10 +55,10 @@ def exchange_key(workspace: Workspace, token: Token) -> str:
 
 
 def _kept_exchange(workspace: Workspace) -> _Exchange | None:
-    text = read_private(workspace.exchange_file)
     try:
+        text = read_private(workspace.exchange_file)
         return None if text is None else _Exchange.model_validate_json(text)
-    except ValidationError:
+    except (UnicodeDecodeError, ValidationError):
         return None
 
 

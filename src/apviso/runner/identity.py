@@ -42,12 +42,12 @@ class _StoredIdentity(BaseModel):
 
 def find_stored(workspace: Workspace) -> Identity | None:
     """The identity in the workspace; raises ExposedFile or BrokenIdentity where it cannot be trusted or read."""
-    text = read_private(workspace.identity_file)
-    if text is None:
-        return None
     try:
+        text = read_private(workspace.identity_file)
+        if text is None:
+            return None
         stored = _StoredIdentity.model_validate_json(text)
-    except ValidationError as error:
+    except (UnicodeDecodeError, ValidationError) as error:
         raise BrokenIdentity(f"{workspace.identity_file} is damaged; register again with --force") from error
     return Identity(
         _runner_token(stored.token, str(workspace.identity_file)),

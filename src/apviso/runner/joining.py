@@ -6,9 +6,13 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
 from apviso import __version__
 from apviso.protocol.daemon import Goodbye, Registration
+from apviso.protocol.runners import Labels
 from apviso.protocol.tokens import Token
+from apviso.protocol.wire import Name
 from apviso.runner.backoff import Patience
 from apviso.runner.config import ConfigProblem
 from apviso.runner.connection import BadProxy
@@ -25,10 +29,16 @@ from apviso.runner.workspace import Workspace
 from apviso.scanning.environment import default_dir, status
 
 REGISTER_SECONDS = 60.0
+_name: TypeAdapter[str | None] = TypeAdapter(Name | None)
+_labels: TypeAdapter[list[str]] = TypeAdapter(Labels)
 
 
 class AlreadyRegistered(Exception):
     """There is an identity; the enrollment token was not used."""
+
+
+class BadWish(Exception):
+    """A name or label that no runner can have; the token was not used."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,13 @@ class Wish:
 
 
 async def join(setup: Setup, wish: Wish, on_failure: Callable[[NoAnswer, float], None]) -> Identity:
-    """Exchange the token for an identity in the workspace. Raises AlreadyRegistered, BadEnrollmentToken, ConfigProblem, `refusals`."""
+    """Exchange the token for an identity in the workspace.
+
+    Raises AlreadyRegistered, BadWish, BadEnrollmentToken, ConfigProblem, `refusals`.
+    """
     if setup.identity is not None and not wish.force:
         raise AlreadyRegistered(f"this host is a runner already ({setup.identity.name or setup.identity.token.prefix})")
+    check_wish(wish)
     token = parse_enrollment_token(wish.token)
     setup.workspace.prepare()
     engine = choose_engine(setup.config, setup.workspace.installation(), setup.environ)
@@ -55,6 +69,18 @@ async def join(setup: Setup, wish: Wish, on_failure: Callable[[NoAnswer, float],
         return await enroll(
             setup.workspace, plane, registration, setup.api_url, patience=Patience(), seconds=REGISTER_SECONDS, on_failure=on_failure
         )
+
+
+def check_wish(wish: Wish) -> None:
+    """Raises BadWish in one sentence where the control plane would not take the name or the labels."""
+    for value, kind, limits in (
+        (wish.name, _name, "The name of a runner needs 1 to 120 characters of valid text."),
+        (wish.labels, _labels, "A runner has at most 32 labels, each of 1 to 64 characters of valid text."),
+    ):
+        try:
+            kind.validate_python(value)
+        except ValidationError as error:
+            raise BadWish(limits) from error
 
 
 def _registration(setup: Setup, wish: Wish, token: Token, engine: Engine) -> Registration:

@@ -105,7 +105,10 @@ def load_target_auth(path: Path | None) -> list[TargetAuth]:
     """The entries of a TOML or JSON file (`[[targets]]`); raises BadTargetAuth, or ExposedFile where others may read it."""
     if path is None:
         return []
-    text = read_private(path)
+    try:
+        text = read_private(path)
+    except UnicodeDecodeError:
+        raise BadTargetAuth(f"{path} is no UTF-8 text") from None
     if text is None:
         raise BadTargetAuth(f"{path} does not exist")
     try:
