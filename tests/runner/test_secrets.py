@@ -12,6 +12,7 @@ from apviso.protocol.states import Visibility
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import TargetId
 from apviso.runner.private_files import ExposedFile
+from apviso.runner.redaction import PLACEHOLDER, Redactor
 from apviso.runner.secrets import BadTargetAuth, find_auth, load_target_auth
 
 CANARY = "canary-secret-value"
@@ -131,3 +132,53 @@ def test_target_auth_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadTargetAuth, match="UTF-8"):
         load_target_auth(path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "echoed"),
+    [
+        ({"type": "custom_headers", "headers": {"X-Key": "key=topsecretkey1; v=2"}}, "topsecretkey1"),
+        ({"type": "custom_headers", "headers": {"X-Key": "first-secret,second-secret"}}, "second-secret"),
+        ({"type": "custom_headers", "headers": {"Authorization": "Digest username=me, nonce='quoted-nonce'"}}, "quoted-nonce"),
+        ({"type": "custom_headers", "headers": {"Cookie": 'a=one-cookie; b="two-cookie"; c=3'}}, "two-cookie"),
+        ({"type": "custom_headers", "headers": {"X-Key": "name=left-side=right-side"}}, "right-side"),
+        ({"type": "custom_headers", "headers": {"X-Key": "cGFkZGVkLXRva2Vu=="}}, "cGFkZGVkLXRva2Vu"),
+        ({"type": "cookie", "cookie": 'sid="quoted-cookie"; b=2'}, "quoted-cookie"),
+        ({"type": "bearer", "token": "  spaced-token\n"}, "spaced-token"),
+    ],
+)
+def test_target_auth_value_that_is_echoed_in_part_is_replaced(facts: dict[str, object], echoed: str, tmp_path: Path) -> None:
+    path = written(tmp_path, json.dumps({"targets": [{"domain": "x", **facts}]}), "auth.json")
+    [found] = load_target_auth(path)
+
+    shown = Redactor(found.values()).text(f"<{echoed}>")
+
+    assert shown == f"<{PLACEHOLDER}>"
+
+
+def test_target_auth_leaves_names_and_schemes_readable(tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer token-of-the-shop", "Cookie": "sessionid=value-of-the-cookie"}
+    text = json.dumps({"targets": [{"domain": "x", "type": "custom_headers", "headers": headers}]})
+    [found] = load_target_auth(written(tmp_path, text, "auth.json"))
+
+    shown = Redactor(found.values()).text("Bearer, sessionid")
+
+    assert shown == "Bearer, sessionid"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"type": "bearer", "token": "canary\nX-More: 1"},
+        {"type": "bearer", "token": " \n"},
+        {"type": "cookie", "cookie": "canary\x00"},
+        {"type": "custom_headers", "headers": {"X-Key": "canary\r\nX-More: 1"}},
+    ],
+)
+def test_target_auth_value_that_no_header_can_carry_is_refused_without_quoting_it(facts: dict[str, object], tmp_path: Path) -> None:
+    path = written(tmp_path, json.dumps({"targets": [{"domain": "x", **facts}]}), "auth.json")
+
+    with pytest.raises(BadTargetAuth) as caught:
+        load_target_auth(path)
+
+    assert "canary" not in str(caught.value)

@@ -4,21 +4,51 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from apviso.protocol.targets import JobTarget
 from apviso.runner.private_files import read_private
+from apviso.runner.redaction import MIN_SECRET_LENGTH
 from apviso.scanning.guard_rules import AllowedHost, InvalidTarget, allowed_host
 
 
 class BadTargetAuth(Exception):
     """The file cannot be used; the message never quotes a value."""
+
+
+def _header_value(text: str) -> str:
+    """As it will be sent: without the white space around it, which the target never sees and so never echoes."""
+    bare = text.strip()
+    if not bare:
+        raise ValueError("is empty")
+    if any(sign < " " or "\x7f" <= sign <= "\x9f" for sign in bare):
+        raise ValueError("holds a control character")
+    return bare
+
+
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+# Long enough to be taken for a secret, but in every second report about authentication.
+_SCHEMES = frozenset({"bearer", "digest", "negotiate", "apikey", "api-key", "aws4-hmac-sha256", "scram-sha-1", "scram-sha-256"})
+
+
+def _pieces(header: str) -> list[str]:
+    """What a target may echo alone of a header's value: its words, and the values of `name=value`, with and without their quotes.
+
+    Names and schemes are no secrets: a report has to be able to name them.
+    """
+    words = [word for word in re.split(r"[;,\s]+", header) if word.lower() not in _SCHEMES]
+    # What ends with = is padded base64, not a name without a value.
+    values = [word.partition("=")[2] if word.rstrip("=").count("=") else word.rstrip("=") for word in words]
+    inner = [part for value in values for part in value.split("=")]
+    bare = (piece.strip("\"'") for piece in (*words, *values, *inner))
+    return [piece for piece in dict.fromkeys(bare) if len(piece) >= MIN_SECRET_LENGTH]
 
 
 class _Entry(BaseModel):
@@ -50,13 +80,13 @@ class NoAuth(_Entry):
 
 class BearerAuth(_Entry):
     type: Literal["bearer"]
-    token: str = Field(repr=False, min_length=1)
+    token: HeaderValue = Field(repr=False, min_length=1)
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
     def values(self) -> list[str]:
-        return [self.token]
+        return [self.token, *_pieces(self.token)]
 
 
 class BasicAuth(_Entry):
@@ -76,25 +106,25 @@ class BasicAuth(_Entry):
 
 class CookieAuth(_Entry):
     type: Literal["cookie"]
-    cookie: str = Field(repr=False, min_length=1, description="name=value; name2=value2")
+    cookie: HeaderValue = Field(repr=False, min_length=1, description="name=value; name2=value2")
 
     def headers(self) -> dict[str, str]:
         return {"Cookie": self.cookie}
 
     def values(self) -> list[str]:
-        return [self.cookie, *(part.partition("=")[2].strip() for part in self.cookie.split(";"))]
+        return [self.cookie, *(part.partition("=")[2].strip() for part in self.cookie.split(";")), *_pieces(self.cookie)]
 
 
 class CustomHeadersAuth(_Entry):
     type: Literal["custom_headers"]
-    headers_to_send: dict[str, str] = Field(repr=False, min_length=1, alias="headers")
+    headers_to_send: dict[str, HeaderValue] = Field(repr=False, min_length=1, alias="headers")
 
     def headers(self) -> dict[str, str]:
         return dict(self.headers_to_send)
 
     def values(self) -> list[str]:
         # "Bearer xyz": the part behind the scheme may be echoed alone.
-        return [piece for value in self.headers_to_send.values() for piece in (value, value.rpartition(" ")[2])]
+        return [piece for value in self.headers_to_send.values() for piece in (value, value.rpartition(" ")[2], *_pieces(value))]
 
 
 TargetAuth = Annotated[NoAuth | BearerAuth | BasicAuth | CookieAuth | CustomHeadersAuth, Field(discriminator="type")]
