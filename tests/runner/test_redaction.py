@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from apviso.runner.redaction import MIN_SECRET_LENGTH, PLACEHOLDER, Redactor
 
@@ -83,3 +84,22 @@ def test_secret_that_is_too_short_is_left_because_it_would_shred_the_text() -> N
 
 def test_redactor_shows_no_secret_in_its_repr() -> None:
     assert "hunter" not in repr(Redactor(["hunter2222"]))
+
+
+def test_secret_in_free_text_that_shares_a_name_with_a_protocol_field_is_replaced() -> None:
+    body: JsonValue = {
+        "status": "failed",
+        "runtimeMetadata": {"status": CANARY},
+        "events": [{"type": "stats", "refusals": {"status": CANARY}}, {"type": "finding", "finding": {"cvssVector": CANARY}}],
+    }
+
+    clean = Redactor([CANARY, "failed"]).json(body)
+
+    assert clean == {
+        "status": "failed",
+        "runtimeMetadata": {"status": PLACEHOLDER},
+        "events": [
+            {"type": "stats", "refusals": {"status": PLACEHOLDER}},
+            {"type": "finding", "finding": {"cvssVector": PLACEHOLDER}},
+        ],
+    }

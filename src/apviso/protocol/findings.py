@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -18,13 +19,23 @@ def _bare_number(value: object) -> object:
     return value[4:] if isinstance(value, str) and value[:4].upper() == "CWE-" else value
 
 
+# Versions 2 to 4, by their letters: a field that is free text could carry anything out.
+_METRIC = r"[A-Z][A-Za-z]{0,2}:(?:[A-Z]{1,3}|Clear|Green|Amber|Red)"
+_VECTOR = re.compile(rf"(?:CVSS:[34]\.[0-9]/)?{_METRIC}(?:/{_METRIC})*")
+
+
+def _vector_or_none(value: object) -> object:
+    """A vector that is none is left out: the flaw is real all the same."""
+    return value if not isinstance(value, str) or (len(value) <= 500 and _VECTOR.fullmatch(value)) else None
+
+
 class ReportedFinding(Wire):
     """One flaw, as the scan event stream carries it. The fingerprint is the server's to compute."""
 
     title: Annotated[Text, Field(min_length=1, max_length=300)]
     severity: Severity
     cvss_score: Annotated[float, Field(ge=0, le=10)] | None = None
-    cvss_vector: Short | None = None
+    cvss_vector: Annotated[Short | None, BeforeValidator(_vector_or_none)] = None
     cwe_id: Annotated[int, Field(ge=1, le=99_999), BeforeValidator(_bare_number)] | None = None
     description: Long = ""
     evidence: Long = ""

@@ -57,9 +57,10 @@ class ScanOutput:
             case CoverageLine() as said:
                 self.said = CoverageLine.model_validate(self._redactor.json(said.model_dump(mode="json", by_alias=True)))
             case happening:
-                if isinstance(happening, Phase):
-                    self._on_phase(happening.name)
-                self._keep(redacted(happening, self._redactor))
+                clean = redacted(happening, self._redactor)
+                if isinstance(clean, Phase):
+                    self._on_phase(clean.name)
+                self._keep(clean)
 
     def _warn(self, message: str, most: int = 16_000) -> None:
         clean = self._redactor.text(message.replace("\x00", "\N{REPLACEMENT CHARACTER}"))

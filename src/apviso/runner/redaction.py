@@ -19,9 +19,11 @@ PLACEHOLDER = "******"
 PROTOCOL_FIELDS = frozenset(
     {
         "type", "at", "seq", "level", "severity", "status", "endReason", "errorCode", "bootId", "nonce", "jobId",
-        "version", "os", "arch", "containerEngine", "knownCancels", "attempt", "lastSeq", "cvssVector",
+        "version", "os", "arch", "containerEngine", "knownCancels", "attempt", "lastSeq",
     }
 )  # fmt: skip
+# Below any other name such a field is somebody's free text that only shares the name.
+PROTOCOL_PLACES = frozenset({"events", "finding", "runningJobs"})
 
 
 def forms_of(secret: str) -> set[str]:
@@ -64,18 +66,22 @@ class Redactor:
     def text(self, value: str) -> str:
         return self._pattern.sub(PLACEHOLDER, value) if self._pattern else value
 
-    def json(self, value: JsonValue) -> JsonValue:
-        """The same value with every secret replaced, in keys too; the protocol's own fields stay as they are."""
+    def json(self, value: JsonValue, *, is_protocol: bool = True) -> JsonValue:
+        """The same value with every secret replaced, in keys too; the protocol's own fields stay as they are.
+
+        `is_protocol` is whether `value` is a message of the protocol or a place in one that holds its fields.
+        """
         match value:
             case str():
                 return self.text(value)
             case list():
-                return [self.json(item) for item in value]
+                return [self.json(item, is_protocol=is_protocol) for item in value]
             case dict():
-                return {self.text(key): item if _is_protocol(key, item) else self.json(item) for key, item in value.items()}
+                return {self.text(key): self._member(key, item, is_protocol) for key, item in value.items()}
             case _:
                 return value
 
-
-def _is_protocol(key: str, item: JsonValue) -> bool:
-    return key in PROTOCOL_FIELDS and not isinstance(item, dict | list)
+    def _member(self, key: str, item: JsonValue, is_protocol: bool) -> JsonValue:
+        if is_protocol and key in PROTOCOL_FIELDS and not isinstance(item, dict | list):
+            return item
+        return self.json(item, is_protocol=is_protocol and key in PROTOCOL_PLACES)

@@ -206,7 +206,7 @@ async def test_findings_of_another_organization_are_not_found(case: Case, job: J
     [
         ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", 9.8),
         ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", 9.3),
-        ("CVSS:3.1/nonsense", None),
+        ("CVSS:3.1/AV:N", None),
         (None, None),
     ],
 )
@@ -218,3 +218,11 @@ async def test_finding_with_a_vector_alone_gets_the_score_it_stands_for(
     (shown,) = await _listed(case.organization)
 
     assert (shown["cvssVector"], shown["cvssScore"]) == (vector, score)
+
+
+async def test_finding_with_a_vector_that_is_none_is_kept_without_it(case: Case, job: Job) -> None:
+    await case.runner.on_job(job, "events", events=[found(1, cvssVector="CVSS:3.1/nonsense")])
+
+    (shown,) = await _listed(case.organization)
+
+    assert (shown["cvssVector"], shown["cvssScore"]) == (None, None)
