@@ -145,3 +145,13 @@ def test_parse_of_more_findings_than_a_scan_may_keep_counts_the_rest() -> None:
 def test_parse_of_something_else_is_unreadable(text: bytes) -> None:
     with pytest.raises(ReportUnreadable):
         parse(text, ORDER)
+
+
+def test_parse_of_control_characters_leaves_none_in_title_parameter_and_address() -> None:
+    hostile = {"parameter": "q\x00\x1b[31m\r\nnext", "path": "/a\x1b]0;x\x07"}
+
+    found = parse(report_of("SQL Injection", hostile), ORDER).findings[0]
+
+    assert found.parameter == "q\ufffd\ufffd[31m next"
+    assert found.title.isprintable()
+    assert found.url.isprintable()

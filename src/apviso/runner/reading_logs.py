@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from apviso.runner.terminal import printable
+
 TAIL_LINES = 200
 LOOK_SECONDS = 0.3
 _LEADING = ("timestamp", "at", "level", "event", "type", "seq")
@@ -44,7 +46,12 @@ def _inode(descriptor: int) -> int:
 
 
 def readable(line: str) -> str:
-    """A JSON line as time, level, event and the rest; any other line as it is."""
+    """A JSON line as time, level, event and the rest; any other line as it is. Safe for a terminal."""
+    # A trace has several lines; without their indent a text could pass for a line of the log.
+    return printable(_in_words(line), keep="\n\t").replace("\n", "\n    ")
+
+
+def _in_words(line: str) -> str:
     try:
         facts = json.loads(line)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apviso.protocol.wire import format_instant
 from apviso.runner.status_file import DaemonStatus, JobStatus
+from apviso.runner.terminal import printable
 
 
 def status_lines(status: DaemonStatus, *, running: bool) -> list[str]:
@@ -20,7 +21,7 @@ def status_lines(status: DaemonStatus, *, running: bool) -> list[str]:
     if status.not_accepting:
         lines.append(f"no new scans: {status.not_accepting}")
     lines.append(f"scans: {len(status.jobs)} of {status.concurrency}")
-    return [*lines, *(_job_line(job) for job in status.jobs)]
+    return [printable(line) for line in (*lines, *(_job_line(job) for job in status.jobs))]
 
 
 def _job_line(job: JobStatus) -> str:

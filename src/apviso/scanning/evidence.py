@@ -22,6 +22,11 @@ def excerpt(text: str, limit: int = MAX_EXCERPT) -> str:
     return clean if len(clean) <= limit else clean[:limit] + "\n[cut]"
 
 
+def one_line(text: str, limit: int) -> str:
+    """The same for a title, a parameter, an address or a message: in one line, and cut without a mark."""
+    return excerpt(" ".join(text[: 2 * limit].splitlines()).replace("\t", " "), 2 * limit)[:limit]
+
+
 def curl_command(method: str, url: str, body: str = "") -> str:
     """A command that repeats a request. Credentials are left to the reader's own headers."""
     parts = ["curl", "--silent", "--show-error", "--include"]

@@ -11,13 +11,14 @@ from urllib.parse import urljoin, urlsplit
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
-from apviso.scanning.evidence import curl_command
+from apviso.scanning.evidence import curl_command, one_line
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
 
 SECONDS = 15.0
 ATTEMPTS = 2
 PAUSE_SECONDS = 1.0
 MAX_HOPS = 5
+MAX_MESSAGE = 1_000
 MAX_BODY_BYTES = 512 * 1024
 
 
@@ -54,12 +55,17 @@ def look(start_url: str, proxy_url: str) -> Look:
         try:
             answer = _fetch_patiently(url, proxy_url)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return Look(Sight.UNREACHABLE, url, f"The target does not answer at {url}: {_cause(error)}.")
+            return _seen(Sight.UNREACHABLE, url, f"The target does not answer at {url}: {_cause(error)}.")
         sight = _judge(answer, url, start_url)
         if sight is not None:
             return sight
         url = urljoin(url, answer.location or "")
-    return Look(Sight.UNREACHABLE, url, f"The start page redirects more than {MAX_HOPS} times.")
+    return _seen(Sight.UNREACHABLE, url, f"The start page redirects more than {MAX_HOPS} times.")
+
+
+def _seen(sight: Sight, url: str, message: str, has_script: bool = False) -> Look:
+    """The message holds the target's own words: they must not reach a terminal as commands."""
+    return Look(sight, url, one_line(message, MAX_MESSAGE), has_script)
 
 
 def plain_http(seen: Look) -> ReportedFinding | None:
@@ -89,16 +95,16 @@ def plain_http(seen: Look) -> ReportedFinding | None:
 def _judge(answer: _Answer, url: str, start_url: str) -> Look | None:
     """What an answer means; None where it leads to another page of the target."""
     if answer.refusal:
-        return Look(Sight.REFUSED_BY_GUARD, url, f"The guard refuses the start page: {answer.refusal}.")
+        return _seen(Sight.REFUSED_BY_GUARD, url, f"The guard refuses the start page: {answer.refusal}.")
     if answer.status in (401, 403):
-        return Look(Sight.ACCESS_REFUSED, url, f"The target refuses access to {url} (status {answer.status}).")
+        return _seen(Sight.ACCESS_REFUSED, url, f"The target refuses access to {url} (status {answer.status}).")
     if answer.status >= 500:
-        return Look(Sight.UNREACHABLE, url, f"The target answers {url} with status {answer.status}.")
+        return _seen(Sight.UNREACHABLE, url, f"The target answers {url} with status {answer.status}.")
     if answer.location is None or not 300 <= answer.status < 400:
-        return Look(Sight.USABLE, url, f"The target answers {url} with status {answer.status}.", b"<script" in answer.body.lower())
+        return _seen(Sight.USABLE, url, f"The target answers {url} with status {answer.status}.", b"<script" in answer.body.lower())
     following = urljoin(url, answer.location)
     if not _same_place(following, start_url):
-        return Look(Sight.LEADS_AWAY, url, f"The start page leads away from the target, to {_bare(following)}.")
+        return _seen(Sight.LEADS_AWAY, url, f"The start page leads away from the target, to {_bare(following)}.")
     return None
 
 
@@ -112,7 +118,7 @@ def _same_place(url: str, start_url: str) -> bool:
 def _bare(url: str) -> str:
     """An address without its query, which may hold a session."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:300]
+    return one_line(f"{parts.scheme}://{parts.hostname or ''}{parts.path}", 300)
 
 
 def _cause(error: Exception) -> str:

@@ -16,7 +16,7 @@ from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
 from apviso.protocol.states import ModelPreset
 from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
-from apviso.scanning.evidence import curl_command, excerpt
+from apviso.scanning.evidence import curl_command, excerpt, one_line
 from apviso.scanning.order import ScanOrder
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
@@ -232,8 +232,8 @@ def _parameter(flaw: FlawClass, one: _Entry) -> str | None:
     """The parameter (absent: "" in 3.2, null in 3.3), or the name of the cookie, which stands only in the sentence."""
     if flaw in (FlawClass.COOKIE_NOT_HTTPONLY, FlawClass.COOKIE_NOT_SECURE):
         named = re.search(r"cookie\s*:?\s*'?([^\s']+)", one.info)
-        return named[1][:500] if named else None
-    return (one.parameter or "")[:500] or None
+        return one_line(named[1], 500) if named else None
+    return one_line(one.parameter or "", 500) or None
 
 
 def _is_noise(sighting: _Sighting, limits: Limits) -> bool:
@@ -257,7 +257,7 @@ def _finding(group: list[_Sighting], origin: str) -> ReportedFinding:
     where = f"in {first.parameter}" if first.parameter else "" if kind.site_wide else f"at {one.path}"
     title = first.name if first.flaw is FlawClass.OTHER else kind.title
     return ReportedFinding(
-        title=f"{title} {where}".strip()[:300],
+        title=one_line(f"{title} {where}".strip(), 300),
         severity=severity,
         cvss_score=score,
         cvss_vector=kind.cvss_vector,
@@ -267,8 +267,8 @@ def _finding(group: list[_Sighting], origin: str) -> ReportedFinding:
         reproduction=[curl_command(one.method, origin + target, body)],
         remediation=kind.remediation,
         # Without the payload: the same flaw must look the same in the next scan.
-        url=excerpt(origin + ("/" if kind.site_wide else one.path), 3_900),
-        method=excerpt(one.method, 32),
+        url=one_line(origin + ("/" if kind.site_wide else one.path), 3_900),
+        method=one_line(one.method, 32),
         parameter=first.parameter,
         detectors=["wapiti"],
     )
