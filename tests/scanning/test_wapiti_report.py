@@ -155,3 +155,27 @@ def test_parse_of_control_characters_leaves_none_in_title_parameter_and_address(
     assert found.parameter == "q\ufffd\ufffd[31m next"
     assert found.title.isprintable()
     assert found.url.isprintable()
+
+
+def test_parse_of_an_entry_that_cannot_be_read_keeps_the_others_and_counts_it() -> None:
+    bad: list[dict[str, Any]] = [{"info": 5}, {"path": ["/"]}]
+
+    parsed = parse(report_of("SQL Injection", {"path": "/a"}, *bad, {"path": "/b"}), ORDER)
+
+    assert [finding.url for finding in parsed.findings] == ["http://127.0.0.1:8911/a", "http://127.0.0.1:8911/b"]
+    assert parsed.unread == 2
+
+
+@pytest.mark.parametrize("field", ["info", "path", "method", "http_request"])
+def test_parse_of_an_entry_with_a_null_keeps_its_finding(field: str) -> None:
+    parsed = parse(report_of("SQL Injection", {field: None}), ORDER)
+
+    assert (len(parsed.findings), parsed.unread) == (1, 0)
+
+
+@pytest.mark.parametrize("path", ["@evil.example/x", "1/x", ".evil.example/x", ""])
+def test_parse_of_a_path_without_its_slash_stays_on_the_target(path: str) -> None:
+    [found] = parse(report_of("SQL Injection", {"path": path, "http_request": ""}), ORDER).findings
+
+    assert found.url == f"http://127.0.0.1:8911/{path}"
+    assert found.url in found.reproduction[0]

@@ -120,6 +120,8 @@ def _gaps(ended: scanner_process.Ended, parsed: wapiti.Parsed, seen: Look) -> li
         found.append("run_stopped: The scanner was stopped when the time of the scan was spent.")
     if parsed.dropped:
         found.append(f"findings_dropped: {parsed.dropped} findings beyond the first {wapiti.MAX_FINDINGS} were left out.")
+    if parsed.unread:
+        found.append(f"entries_unreadable: {parsed.unread} entries of the scanner's report could not be read and were left out.")
     if parsed.pages <= 1 and seen.has_script:
         found.append("needs_browser: Only the start page was found and it is drawn by script, which this scanner does not run.")
     return found

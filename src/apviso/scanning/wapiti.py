@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, JsonValue, ValidationError, model_validator
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
@@ -129,12 +130,24 @@ class ReportUnreadable(Exception):
     """There is no report, or it is not one of Wapiti's."""
 
 
+def _rooted(path: str) -> str:
+    """Without the slash, what follows the origin could read as a part of its host: `http://h:1` and `@evil.example`."""
+    return path if path.startswith("/") else f"/{path}"
+
+
 class _Entry(BaseModel):
+    """One sighting. A null counts as left out: the flaw was seen all the same."""
+
     method: str = "GET"
-    path: str = "/"
+    path: Annotated[str, AfterValidator(_rooted)] = "/"
     info: str = ""
     parameter: str | None = None
     http_request: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, told: object) -> object:
+        return {name: value for name, value in told.items() if value is not None} if isinstance(told, dict) else told
 
 
 class _Infos(BaseModel):
@@ -142,19 +155,20 @@ class _Infos(BaseModel):
 
 
 class _Report(BaseModel):
-    vulnerabilities: dict[str, list[_Entry]] = {}
-    anomalies: dict[str, list[_Entry]] = {}
-    additionals: dict[str, list[_Entry]] = {}
+    vulnerabilities: dict[str, list[JsonValue]] = {}
+    anomalies: dict[str, list[JsonValue]] = {}
+    additionals: dict[str, list[JsonValue]] = {}
     infos: _Infos
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """`pages`: what the crawl found, pages and forms together. `dropped`: findings beyond MAX_FINDINGS."""
+    """`pages`: what the crawl found, pages and forms together. `dropped`: findings beyond MAX_FINDINGS. `unread`: entries that are none."""
 
     findings: list[ReportedFinding]
     pages: int
     dropped: int = 0
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,20 +226,33 @@ def parse(text: bytes, order: ScanOrder) -> Parsed:
     except ValidationError as error:
         raise ReportUnreadable("the scanner's report is not in a known form") from error
     folded: dict[tuple[str, str, str | None], list[_Sighting]] = {}
+    unread = 0
     for sighting in _sightings(report):
-        if not _is_noise(sighting, order.limits):
+        if sighting is None:
+            unread += 1
+        elif not _is_noise(sighting, order.limits):
             folded.setdefault(sighting.key, []).append(sighting)
     findings = [_finding(group, _origin(order.target.scan_url)) for group in folded.values()]
     findings.sort(key=lambda finding: -(finding.cvss_score or 0))
-    return Parsed(findings[:MAX_FINDINGS], report.infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS))
+    return Parsed(findings[:MAX_FINDINGS], report.infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS), unread)
 
 
-def _sightings(report: _Report) -> Iterable[_Sighting]:
+def _sightings(report: _Report) -> Iterable[_Sighting | None]:
+    """None for an entry that cannot be read: it must not take the others with it."""
     for group in (report.vulnerabilities, report.anomalies, report.additionals):
         for name, entries in group.items():
             flaw = CLASSES.get(name, FlawClass.OTHER)
-            for one in entries:
-                yield _Sighting(flaw, name if flaw is FlawClass.OTHER else flaw, one, _parameter(flaw, one))
+            for told in entries:
+                one = _find_entry(told)
+                kind = name if flaw is FlawClass.OTHER else flaw
+                yield None if one is None else _Sighting(flaw, kind, one, _parameter(flaw, one))
+
+
+def _find_entry(told: JsonValue) -> _Entry | None:
+    try:
+        return _Entry.model_validate(told)
+    except ValidationError:
+        return None
 
 
 def _parameter(flaw: FlawClass, one: _Entry) -> str | None:
