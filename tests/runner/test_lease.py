@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, RunnerId
 from apviso.runner import lease as lease_module
 from apviso.runner.attempts import Attempt, Stop
+from apviso.runner.backoff import Patience
 from apviso.runner.clock import Clock
 from apviso.runner.connection import open_client
 from apviso.runner.control_plane import ControlPlane
@@ -206,3 +207,16 @@ async def test_lease_of_a_claim_that_was_answered_late_counts_from_its_first_ren
     assert (before[0], after[0]) == (set(), set())
     assert it.attempt.stop is None
     assert it.permits[0] == 240
+
+
+@pytest.mark.parametrize(("asked", "shortest"), [("120", 9.0), ("4", 4.0)])
+async def test_lease_renewal_is_tried_again_within_ten_seconds_whatever_the_server_asks(
+    asked: str, shortest: float, plane: FakeControlPlane
+) -> None:
+    refusal = replace(problem(503, "overloaded", retryable=True), headers={"Retry-After": asked})
+
+    async with scene(plane) as it:
+        plane.script("/jobs/job-1/lease", refusal)
+        seconds = await it.keeper.renew_once(Patience(lease_module.RENEWAL_BACKOFF))
+
+    assert shortest <= seconds <= min(shortest + 1, 10)

@@ -23,6 +23,8 @@ log = structlog.get_logger("apviso.runner.lease")
 STEP_SECONDS = 1.0
 # A renewal that was lost is worth trying again long before the next one is due.
 RENEWAL_BACKOFF = Backoff(first=1.0, most=10.0)
+# A proxy's Retry-After may outlast the lease; only a short one is obeyed, with room for the jitter that is added to it.
+MAX_RETRY_AFTER_SECONDS = RENEWAL_BACKOFF.most - RENEWAL_BACKOFF.first
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,18 @@ class LeaseKeeper:
         """Renew until cancelled, or until the lease is lost. Renews at once: nothing may start under a lease that is gone."""
         patience = Patience(RENEWAL_BACKOFF)
         while not self.attempt.is_silenced:
-            seconds = await self._renew_once(patience)
+            seconds = await self.renew_once(patience)
             await asyncio.sleep(seconds)
 
-    async def _renew_once(self, patience: Patience) -> float:
+    async def renew_once(self, patience: Patience) -> float:
         """One renewal; answers the seconds until the next one."""
         sent = self.clock.boot()
         try:
             answer = await self.plane.renew(self.attempt.job_id, self.attempt.number, CALL_SECONDS)
         except NoAnswer as error:
             log.warning("lease_not_renewed", job=self.attempt.key, reason=str(error), seconds_left=self._remaining())
-            return patience.next_delay(error.retry_after)
+            asked = error.retry_after
+            return patience.next_delay(None if asked is None else min(asked, MAX_RETRY_AFTER_SECONDS))
         except LeaseLost as error:
             log.warning("lease_lost", job=self.attempt.key, reason=str(error))
             self.attempt.halt(Stop.LEASE_LOST)
