@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 class TargetApplication:
     url: str = ""
     status: int = 200
+    redirects: dict[str, str] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
 
@@ -26,10 +28,10 @@ class TargetApplication:
                 )
                 self.asked.append(f"{method} {path}")
                 self.authorizations.append(sent)
-                body = f"hello {sent}".encode() if path == "/echo" else b"hello"
-                writer.write(
-                    f"HTTP/1.1 {self.status} Ok\r\ncontent-length: {len(body)}\r\n\r\n".encode() + (b"" if method == "HEAD" else body)
-                )
+                body = f"hello {sent}".encode() if path == "/echo" else self.bodies.get(path, b"hello")
+                location = self.redirects.get(path)
+                status = f"302 Found\r\nlocation: {location}" if location else f"{self.status} Ok"
+                writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + (b"" if method == "HEAD" else body))
                 await writer.drain()
         writer.close()
 

@@ -218,12 +218,42 @@ async def test_preflight_with_an_exposed_credentials_file_fails_with_the_command
     assert "chmod 600" in told["checks"]["target_auth"]["message"]
 
 
+def outdated_credentials(folder: Path) -> Path:
+    auth = folder / "auth.toml"
+    auth.write_text('[[targets]]\ndomain = "127.0.0.1"\ntype = "bearer"\ntoken = "outdated-token"\n')
+    auth.chmod(0o600)
+    return auth
+
+
+async def test_preflight_with_credentials_that_lead_to_the_login_is_auth_failed(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, tmp_path: Path
+) -> None:
+    auth = outdated_credentials(tmp_path)
+    application.redirects, application.bodies = {"/": "/home", "/home": "/login"}, {"/login": b"<input type=password>"}
+
+    told = await preflight_of(plane, start_daemon, FakeJob(job_body(scan_url=application.url)), target_auth_config_file=auth)
+
+    assert (told["ok"], told["errorCode"]) == (False, "auth_failed")
+    assert "login" in told["checks"]["target"]["message"]
+
+
+@pytest.mark.parametrize("location", ["/home", "/logout", "http://other.localhost:9/", "/"])
+async def test_preflight_with_credentials_that_lead_to_no_login_passes(
+    location: str, plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, tmp_path: Path
+) -> None:
+    auth = outdated_credentials(tmp_path)
+    application.redirects, application.bodies = {"/": location}, {"/logout": b"<input type=password>"}
+
+    finish = await run_to_its_end(plane, start_daemon, FakeJob(job_body(scan_url=application.url)), target_auth_config_file=auth)
+
+    assert finish["status"] == "completed"
+    assert "GET /logout" not in application.asked
+
+
 async def test_preflight_with_credentials_that_the_target_refuses_is_auth_failed(
     plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, tmp_path: Path
 ) -> None:
-    auth = tmp_path / "auth.toml"
-    auth.write_text('[[targets]]\ndomain = "127.0.0.1"\ntype = "bearer"\ntoken = "outdated-token"\n')
-    auth.chmod(0o600)
+    auth = outdated_credentials(tmp_path)
     application.status = 401
 
     told = await preflight_of(plane, start_daemon, FakeJob(job_body(scan_url=application.url)), target_auth_config_file=auth)

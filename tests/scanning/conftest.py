@@ -31,12 +31,17 @@ class Seen:
 
 @dataclass
 class Target:
-    """A server that notes what reaches it. `status` and `headers` are of every answer, `body` of each GET."""
+    """A server that notes what reaches it. `status` and `headers` are of every answer, `body` of each GET.
+
+    `bodies` are of single paths; `redirects` lead from paths to locations, once more than `patience` requests have come."""
 
     port: int = 0
     status: int = 200
     body: bytes = b"<html><body>here</body></html>"
     headers: dict[str, str] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    patience: int = 0
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
 
@@ -55,12 +60,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.target.seen.append(Seen(self.command, self.path, dict(self.headers), time.monotonic()))
-        self.send_response(self.target.status)
-        for name, value in self.target.headers.items():
+        path, body = urlsplit(self.path).path, self.target.bodies.get(urlsplit(self.path).path, self.target.body)
+        location = self.target.redirects.get(path) if len(self.target.seen) > self.target.patience else None
+        self.send_response(302 if location else self.target.status)
+        for name, value in (self.target.headers | ({"Location": location} if location else {})).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(self.target.body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.target.body)
+        self.wfile.write(body)
 
     do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 

@@ -34,7 +34,8 @@ def test_page_names_every_module_of_every_preset(preset: ModelPreset) -> None:
 
 
 def test_page_explains_every_code_of_coverage_that_the_scan_can_give() -> None:
-    sources = "\n".join((ROOT / "src/apviso/scanning" / name).read_text() for name in ("verdict.py", "scan.py", "wapiti_console.py"))
+    names = ("verdict.py", "scan.py", "last_look.py", "wapiti_console.py")
+    sources = "\n".join((ROOT / "src/apviso/scanning" / name).read_text() for name in names)
     codes = set(re.findall(r'"([a-z_]+): [A-Z{]', sources))
 
     assert len(codes) > 12

@@ -265,6 +265,17 @@ async def test_target_that_does_not_answer_is_counted_and_told_by_silence(target
     assert (counters.requests, counters.answers, counters.connect_errors) == (1, {}, 1)
 
 
+@pytest.mark.parametrize("status", [401, 403, 429])
+async def test_status_that_refuses_a_look_is_counted_by_itself_too(status: int, target: Target, guarded: StartGuard) -> None:
+    guard = await guarded(rules_of(target))
+    target.status = status
+
+    await get(guard, f"{target.url}/")
+    counters = await guard.close()
+
+    assert counters.answers == {"4xx": 1, str(status): 1}
+
+
 async def test_counters_are_told_while_the_guard_runs(target: Target, guarded: StartGuard) -> None:
     guard = await guarded(rules_of(target))
 

@@ -105,6 +105,7 @@ async def test_scan_of_the_careless_shop_finds_all_its_flaws_and_no_other(scanne
     assert comparison.false_alarms == ()
     assert (scanned.exit_code, scanned.verdict.end_reason) == (ScanExit.LOOKED, EndReason.COMPLETED)
     assert scanned.verdict.coverage.complete
+    assert "excluded_paths" in scanned.codes
     assert (counted.get("/logout", 0), counted.get("/reset", 0)) == (0, 0)
     assert isinstance(scanned.lines[-1], CoverageLine)
     assert {"first look", "crawl", "attack sql", "report"} <= {line.name for line in scanned.lines if isinstance(line, Phase)}
@@ -153,6 +154,7 @@ async def test_scan_of_a_dead_port_is_failed(scanners_dir: Path, tmp_path: Path,
     [
         (500, {}, EndReason.TARGET_UNREACHABLE),
         (404, {}, EndReason.TARGET_UNREACHABLE),
+        (429, {}, EndReason.TARGET_UNREACHABLE),
         (401, {}, EndReason.AUTH_FAILED),
         (302, {"Location": "https://login.example/"}, EndReason.TARGET_UNREACHABLE),
     ],
@@ -175,6 +177,52 @@ async def test_scan_of_a_page_drawn_by_script_is_partial(target: Target, scanner
 
     assert not scanned.verdict.coverage.complete
     assert "needs_browser" in scanned.codes
+
+
+async def test_scan_of_a_target_that_is_almost_all_excluded_is_partial(target: Target, scanners_dir: Path, tmp_path: Path) -> None:
+    links = "".join(f"<a href='/password/p{n}'>{n}</a>" for n in range(30))
+    target.headers, target.bodies = {"Content-Type": "text/html"}, {"/": f"<html>{links}</html>".encode()}
+
+    scanned = await scan(f"{target.url}/", scanners_dir, tmp_path)
+
+    assert (scanned.verdict.status, scanned.verdict.coverage.complete) == ("completed", False)
+    assert any("links to 30 excluded addresses" in reason for reason in scanned.verdict.coverage.reasons)
+    assert [seen.path for seen in target.seen if "password" in seen.path] == []
+
+
+LOGIN = b"<html><form action=/login><input name=user><input type='password' name=word></form></html>"
+
+
+async def test_scan_that_sees_only_a_login_is_partial(target: Target, scanners_dir: Path, tmp_path: Path) -> None:
+    target.redirects, target.bodies = {"/": "/login"}, {"/login": LOGIN}
+
+    scanned = await scan(f"{target.url}/", scanners_dir, tmp_path)
+
+    assert (scanned.verdict.status, scanned.verdict.coverage.complete) == ("completed", False)
+    assert "login_required" in scanned.codes
+
+
+@pytest.mark.parametrize(("location", "code"), [("/login", "login_lost"), ("https://sso.example/", "target_changed")])
+async def test_scan_that_is_sent_to_a_login_after_a_while_is_partial(
+    location: str, code: str, target: Target, scanners_dir: Path, tmp_path: Path
+) -> None:
+    target.headers, target.body = {"Content-Type": "text/html"}, b"<html><a href='/book?id=1'>book</a></html>"
+    target.redirects, target.bodies, target.patience = {"/": location, "/book": location}, {"/login": LOGIN}, 12
+
+    scanned = await scan(f"{target.url}/", scanners_dir, tmp_path)
+
+    assert (scanned.verdict.status, scanned.verdict.coverage.complete) == ("completed", False)
+    assert code in scanned.codes
+
+
+async def test_scan_whose_pages_ask_for_a_login_after_a_while_is_partial(target: Target, scanners_dir: Path, tmp_path: Path) -> None:
+    target.headers, target.body = {"Content-Type": "text/html"}, b"<html><a href='/book?id=1'>book</a></html>"
+    target.redirects, target.bodies, target.patience = {"/book": "/login"}, {"/login": LOGIN}, 12
+
+    scanned = await scan(f"{target.url}/", scanners_dir, tmp_path)
+
+    assert (scanned.verdict.status, scanned.verdict.coverage.complete) == ("completed", False)
+    assert "login_lost" in scanned.codes
 
 
 async def test_scan_whose_guard_died_is_not_clean(scanners_dir: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_scan_that_looked_at_everything_is_completed_and_complete() -> None:
         (0, LOOKED, counters(answers={}, connect_errors=500), EndReason.TARGET_UNREACHABLE),
         (0, LOOKED, counters(answers={"5xx": 500}), EndReason.TARGET_UNREACHABLE),
         (0, LOOKED, counters(answers={"4xx": 499, "5xx": 1}), EndReason.TARGET_UNREACHABLE),
+        (0, LOOKED, counters(answers={"4xx": 500, "429": 500}), EndReason.TARGET_UNREACHABLE),
         (None, None, counters(answers={}), EndReason.TARGET_UNREACHABLE),
         (-9, None, counters(answers={}), EndReason.TARGET_UNREACHABLE),
     ],
@@ -67,7 +68,14 @@ def test_scan_that_could_not_look_is_failed(
         (LOOKED, counters(refusals={"host_not_allowed": 100}), "off_target_refused"),
         (LOOKED, counters(refusals={"queue_full": 1}), "queue_full"),
         (LOOKED, counters(connect_errors=50), "unanswered"),
-        (LOOKED, counters(answers={"2xx": 200, "5xx": 300}), "server_errors"),
+        (LOOKED, counters(requests=40, connect_errors=5, answers={"2xx": 35}), "unanswered"),
+        (LOOKED, counters(answers={"2xx": 375, "5xx": 125}), "server_errors"),
+        (LOOKED, counters(requests=20, answers={"2xx": 15, "5xx": 5}), "server_errors"),
+        (LOOKED, counters(answers={"2xx": 475, "4xx": 25, "429": 25}), "rate_limited"),
+        (LOOKED, counters(requests=10, answers={"2xx": 9, "4xx": 1, "429": 1}), "rate_limited"),
+        (LOOKED, counters(answers={"2xx": 400, "4xx": 100, "401": 60, "403": 40}), "access_refused"),
+        (LOOKED, counters(requests=20, answers={"2xx": 15, "4xx": 5, "403": 5}), "access_refused"),
+        (CoverageLine(complete=True, pages=1), counters(refusals={"excluded_path": 1}), "excluded_paths"),
         (CoverageLine(complete=False, reasons=["time_spent: Stopped."], pages=3), WELL, "time_spent"),
         (CoverageLine(complete=False, pages=3), WELL, "scanner_stopped_early"),
     ],
@@ -77,6 +85,36 @@ def test_scan_with_a_gap_is_completed_and_not_complete(said: CoverageLine, count
 
     assert (verdict.status, verdict.end_reason, verdict.coverage.complete) == ("completed", EndReason.COMPLETED, False)
     assert [reason.partition(":")[0] for reason in verdict.coverage.reasons] == [code]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"2xx": 376, "5xx": 124},
+        {"2xx": 8, "5xx": 4},
+        {"2xx": 480, "4xx": 20, "429": 20},
+        {"2xx": 401, "4xx": 99, "401": 50, "403": 49},
+        {"2xx": 4, "4xx": 4, "403": 4},
+    ],
+)
+def test_errors_as_a_scanner_provokes_them_leave_the_scan_complete(answers: dict[str, int]) -> None:
+    verdict = judge(0, LOOKED, counters(answers=answers), LIMITS)
+
+    assert (verdict.coverage.complete, verdict.coverage.reasons) == (True, [])
+
+
+def test_remark_of_a_scan_that_says_it_is_complete_is_no_gap() -> None:
+    said = CoverageLine(complete=True, reasons=["excluded_paths: The start page links to one."], pages=12)
+
+    verdict = judge(0, said, WELL, LIMITS)
+
+    assert (verdict.coverage.complete, verdict.coverage.reasons) == (True, said.reasons)
+
+
+def test_single_statuses_are_not_counted_twice() -> None:
+    verdict = judge(0, LOOKED, counters(answers={"4xx": 500, "429": 500}), LIMITS)
+
+    assert verdict.message == "The target answered with errors only (500 times 4xx)."
 
 
 @pytest.mark.parametrize(

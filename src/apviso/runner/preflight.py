@@ -6,10 +6,11 @@ import shutil
 from dataclasses import dataclass, field
 
 from apviso.protocol.daemon import Preflight, PreflightCheck
+from apviso.protocol.limits import Limits
 from apviso.protocol.states import EndReason
 from apviso.protocol.targets import JobTarget
 from apviso.runner.private_files import ExposedFile
-from apviso.runner.reachability import Reachability, probe
+from apviso.runner.reachability import Reachability, leads_to_login, probe
 from apviso.runner.scope import BadScope, Destination, judge, load_scope, resolve
 from apviso.runner.secrets import BadTargetAuth, find_auth, load_target_auth
 from apviso.runner.station import Station
@@ -51,7 +52,7 @@ class Examination:
         )
 
 
-async def examine(station: Station, target: JobTarget) -> Examination:
+async def examine(station: Station, target: JobTarget, limits: Limits) -> Examination:
     """All checks in their order. The target is asked only when it lies in scope."""
     found = Examination()
     await _check_engine(found, station)
@@ -60,6 +61,7 @@ async def examine(station: Station, target: JobTarget) -> Examination:
     _check_target_auth(found, station, target)
     if in_scope and found.ok:
         _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses))
+        await _check_login(found, target, limits)
     return found
 
 
@@ -129,3 +131,10 @@ def _check_target(found: Examination, target: JobTarget, answer: Reachability) -
         found.failed("target", EndReason.AUTH_FAILED, "The target refuses the configured credentials (401).", remedy)
     else:
         found.passed("target", f"The target answers ({answer.status}).")
+
+
+async def _check_login(found: Examination, target: JobTarget, limits: Limits) -> None:
+    """Credentials that have run out are often answered with a redirect to the login instead of a 401."""
+    if found.ok and found.headers and await leads_to_login(target.scan_url, found.headers, limits.exclude_paths, found.addresses):
+        remedy = "Renew the credentials in the target auth file."
+        found.failed("target", EndReason.AUTH_FAILED, "The target leads to its login in spite of the configured credentials.", remedy)

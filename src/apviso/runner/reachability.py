@@ -1,13 +1,18 @@
-"""Asks a target whether it is there: one request, nothing followed, nothing kept. It judges no answer beyond that."""
+"""Asks a target whether it is there, and whether its credentials hold. Follows redirects on the target alone and keeps nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 import httpx2
+
+from apviso.scanning.first_look import MAX_BODY_BYTES, MAX_HOPS, is_other_path, same_place, shows_password
+from apviso.scanning.links import is_excluded
 
 PROBE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
@@ -44,10 +49,7 @@ async def probe(url: str, headers: Mapping[str, str], addresses: Sequence[str] =
 
 async def _probe_at(url: str, headers: Mapping[str, str], address: str) -> Reachability:
     try:
-        async with (
-            asyncio.timeout(PROBE_SECONDS),
-            httpx2.AsyncClient(verify=_any_certificate(), trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS) as client,
-        ):
+        async with asyncio.timeout(PROBE_SECONDS), _client() as client:
             status = await _ask(client, "HEAD", url, headers, address)
             return Reachability(status if status < 400 else await _ask(client, "GET", url, headers, address))
     except TimeoutError:
@@ -56,11 +58,58 @@ async def _probe_at(url: str, headers: Mapping[str, str], address: str) -> Reach
         return Reachability(problem=_words(error))
 
 
-async def _ask(client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], address: str) -> int:
+async def leads_to_login(url: str, headers: Mapping[str, str], exclude_paths: Sequence[str], addresses: Sequence[str] = ()) -> bool:
+    """Whether redirects lead to another page of the target with a password field: the credentials in `headers` no longer hold.
+
+    False where that cannot be found out: the scan's own looks tell what is wrong then."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS), _client() as client:
+            return await _follow_to_login(client, url, headers, exclude_paths, next(iter(addresses), ""))
+    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+        return False
+
+
+async def _follow_to_login(
+    client: httpx2.AsyncClient, start_url: str, headers: Mapping[str, str], exclude_paths: Sequence[str], address: str
+) -> bool:
+    url = start_url
+    for _ in range(MAX_HOPS):
+        # The credentials are the target's alone, and no excluded page is asked for, not even to find this out.
+        if not same_place(url, start_url) or is_excluded(url, exclude_paths):
+            return False
+        async with _asked(client, "GET", url, headers, address) as answer:
+            if not answer.has_redirect_location:
+                return is_other_path(url, start_url) and shows_password(await _beginning(answer))
+            url = urljoin(url, answer.headers["location"])
+    return False
+
+
+async def _beginning(answer: httpx2.Response) -> bytes:
+    """As much of a page as a look reads, however long it is."""
+    page = b""
+    async for part in answer.aiter_bytes():
+        page += part
+        if len(page) >= MAX_BODY_BYTES:
+            break
+    return page
+
+
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(verify=_any_certificate(), trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS)
+
+
+def _asked(
+    client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], address: str
+) -> AbstractAsyncContextManager[httpx2.Response]:
+    """A request for `url` that is sent to `address`, where one is given."""
     asked = httpx2.URL(url)
     dialed = asked.copy_with(host=address) if address else asked
     named = {"Host": asked.netloc.decode("ascii")} if address else {}
-    async with client.stream(method, dialed, headers={**named, **headers}, extensions={"sni_hostname": asked.raw_host.decode()}) as answer:
+    return client.stream(method, dialed, headers={**named, **headers}, extensions={"sni_hostname": asked.raw_host.decode()})
+
+
+async def _ask(client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], address: str) -> int:
+    async with _asked(client, method, url, headers, address) as answer:
         return answer.status_code
 
 

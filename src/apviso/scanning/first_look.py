@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from apviso.protocol.findings import ReportedFinding
 from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
 from apviso.scanning.evidence import curl_command, one_line
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
+from apviso.scanning.links import links_of
 
 SECONDS = 15.0
 ATTEMPTS = 2
@@ -20,6 +22,7 @@ PAUSE_SECONDS = 1.0
 MAX_HOPS = 5
 MAX_MESSAGE = 1_000
 MAX_BODY_BYTES = 512 * 1024
+_PASSWORD_FIELD = re.compile(rb"""<input\b[^<>]*\btype\s*=\s*["']?password\b""", re.IGNORECASE)
 
 
 class Sight(StrEnum):
@@ -32,12 +35,15 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True)
 class Look:
-    """`url` is where the start page was found in the end; `message` says what was seen, for people."""
+    """`url` is where the start page was found in the end; `message` says what was seen, for people; `links` lead to the same target."""
 
     sight: Sight
     url: str
     message: str
+    status: int = 0
     has_script: bool = False
+    asks_password: bool = False
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,9 @@ def look(start_url: str, proxy_url: str) -> Look:
     return _seen(Sight.UNREACHABLE, url, f"The start page redirects more than {MAX_HOPS} times.")
 
 
-def _seen(sight: Sight, url: str, message: str, has_script: bool = False) -> Look:
+def _seen(sight: Sight, url: str, message: str) -> Look:
     """The message holds the target's own words: they must not reach a terminal as commands."""
-    return Look(sight, url, one_line(message, MAX_MESSAGE), has_script)
+    return Look(sight, url, one_line(message, MAX_MESSAGE))
 
 
 def plain_http(seen: Look) -> ReportedFinding | None:
@@ -98,27 +104,49 @@ def _judge(answer: _Answer, url: str, start_url: str) -> Look | None:
         return _seen(Sight.REFUSED_BY_GUARD, url, f"The guard refuses the start page: {answer.refusal}.")
     if answer.status in (401, 403):
         return _seen(Sight.ACCESS_REFUSED, url, f"The target refuses access to {url} (status {answer.status}).")
-    if answer.status >= 500:
+    if answer.status == 429 or answer.status >= 500:
         return _seen(Sight.UNREACHABLE, url, f"The target answers {url} with status {answer.status}.")
     if answer.location is None or not 300 <= answer.status < 400:
-        return _seen(Sight.USABLE, url, f"The target answers {url} with status {answer.status}.", b"<script" in answer.body.lower())
+        return _usable(answer, url)
     following = urljoin(url, answer.location)
-    if not _same_place(following, start_url):
-        return _seen(Sight.LEADS_AWAY, url, f"The start page leads away from the target, to {_bare(following)}.")
+    if not same_place(following, start_url):
+        return _seen(Sight.LEADS_AWAY, url, f"The start page leads away from the target, to {bare(following)}.")
     return None
 
 
-def _same_place(url: str, start_url: str) -> bool:
+def _usable(answer: _Answer, url: str) -> Look:
+    return Look(
+        Sight.USABLE,
+        url,
+        one_line(f"The target answers {url} with status {answer.status}.", MAX_MESSAGE),
+        status=answer.status,
+        has_script=b"<script" in answer.body.lower(),
+        asks_password=shows_password(answer.body),
+        links=tuple(link for link in links_of(answer.body, url) if same_place(link, url)),
+    )
+
+
+def shows_password(page: bytes) -> bool:
+    """Whether a page has a field for a password."""
+    return _PASSWORD_FIELD.search(page) is not None
+
+
+def is_other_path(url: str, start_url: str) -> bool:
+    """Whether a redirect led to another page; a final slash makes none."""
+    return urlsplit(url).path.rstrip("/") != urlsplit(start_url).path.rstrip("/")
+
+
+def same_place(url: str, start_url: str) -> bool:
     try:
         return allowed_host(url) == allowed_host(start_url)
     except InvalidTarget:
         return False
 
 
-def _bare(url: str) -> str:
-    """An address without its query, which may hold a session."""
+def bare(url: str) -> str:
+    """An address without its query, which may hold a session, and without a user name."""
     parts = urlsplit(url)
-    return one_line(f"{parts.scheme}://{parts.hostname or ''}{parts.path}", 300)
+    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 300)
 
 
 def _cause(error: Exception) -> str:

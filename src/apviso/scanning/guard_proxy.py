@@ -33,6 +33,8 @@ MOST_DECODINGS = 8
 OVERRIDES = (
     "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
 )  # fmt: skip
+# Counted one by one beside their class: they tell that the target refused to be looked at.
+TELLING_STATUSES = frozenset({401, 403, 429})
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 SENTENCES = {
@@ -173,6 +175,12 @@ class Books:
     def refuse(self, method: str, path: str, reason: str) -> None:
         self.refusals[reason] += 1
         self.note(method, path, reason)
+
+    def answer(self, method: str, path: str, status: int) -> None:
+        self.answers[f"{status // 100}xx"] += 1
+        if status in TELLING_STATUSES:
+            self.answers[str(status)] += 1
+        self.note(method, path, str(status))
 
     def note(self, method: str, path: str, outcome: str) -> None:
         if self._log is None:
@@ -329,9 +337,7 @@ class Gate:
         if not flow.metadata.get("admitted"):
             self.shut(flow)
             return
-        status = f"{flow.response.status_code // 100}xx"
-        self.books.answers[status] += 1
-        self.books.note(flow.request.method, flow.request.path, str(flow.response.status_code))
+        self.books.answer(flow.request.method, flow.request.path, flow.response.status_code)
         flow.metadata["answered"] = True
         # Passed on piece by piece: an endless answer costs the guard no memory.
         flow.response.stream = self._count_bytes

@@ -67,7 +67,8 @@ class GuardRules(Wire):
 class GuardCounters(Wire):
     """`requests` were let through, `bytes` were answered in bodies, `connect_errors` were let through and never answered.
 
-    `refusals` counts by reason, `answers` by class of status ("2xx")."""
+    `refusals` counts by reason, `answers` by class of status ("2xx").
+    The statuses 401, 403 and 429 are in `answers` a second time by themselves ("429")."""
 
     requests: Count = 0
     refused: Count = 0
@@ -75,6 +76,11 @@ class GuardCounters(Wire):
     refusals: dict[str, Count] = Field(default_factory=dict)
     answers: dict[str, Count] = Field(default_factory=dict)
     connect_errors: Count = 0
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """`answers` by class alone, so that their sum is the number of answers."""
+        return {status: number for status, number in self.answers.items() if status.endswith("xx")}
 
 
 def allowed_host(url: str) -> AllowedHost:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from apviso.protocol.scan_events import CoverageLine, Found, Log, OutputLine, Phase, Progress
-from apviso.scanning import environment, first_look, scanner_process, wapiti
+from apviso.scanning import environment, first_look, last_look, scanner_process, wapiti
 from apviso.scanning.first_look import Look, Sight
+from apviso.scanning.links import is_excluded
 from apviso.scanning.order import ScanOrder
-from apviso.scanning.verdict import ScanExit
+from apviso.scanning.verdict import FEW_PAGES, ScanExit
 from apviso.scanning.wapiti_console import Console
 
 Say = Callable[[OutputLine], None]
@@ -49,6 +50,7 @@ async def _look_and_scan(order: ScanOrder, say: Say, began: float) -> CoverageLi
     unencrypted = first_look.plain_http(start)
     if unencrypted is not None:
         say(Found(finding=unencrypted))
+    seen_before = await _look_at(order, last_look.witnesses(start, order.limits.exclude_paths))
     say(Phase(name="crawl"))
     console = Console(attacks=len(wapiti.PLANS[order.model_preset].attacks))
     command = wapiti.command(order, _start_url(order, start), version, time.monotonic() - began)
@@ -57,8 +59,12 @@ async def _look_and_scan(order: ScanOrder, say: Say, began: float) -> CoverageLi
     parsed = _read_report(order, ended)
     for finding in parsed.findings:
         say(Found(finding=finding))
-    gaps = [*console.gaps, *_gaps(ended, parsed, start), *await _last_look(order)]
-    return CoverageLine(complete=not gaps, reasons=gaps[:50], pages=parsed.pages)
+    gaps = [*console.gaps, *_gaps(ended, parsed, start), *last_look.login_gap(order.target.scan_url, start)]
+    gaps += await _last_look(order, start, seen_before)
+    excluded = _excluded(order, start)
+    if parsed.pages <= FEW_PAGES:
+        gaps += excluded
+    return CoverageLine(complete=not gaps, reasons=list(dict.fromkeys([*gaps, *excluded]))[:50], pages=parsed.pages)
 
 
 def _installed_version(order: ScanOrder) -> wapiti.Version:
@@ -122,16 +128,31 @@ def _gaps(ended: scanner_process.Ended, parsed: wapiti.Parsed, seen: Look) -> li
         found.append(f"findings_dropped: {parsed.dropped} findings beyond the first {wapiti.MAX_FINDINGS} were left out.")
     if parsed.unread:
         found.append(f"entries_unreadable: {parsed.unread} entries of the scanner's report could not be read and were left out.")
-    if parsed.pages <= 1 and seen.has_script:
+    if parsed.pages <= FEW_PAGES and seen.has_script:
         found.append("needs_browser: Only the start page was found and it is drawn by script, which this scanner does not run.")
     return found
 
 
-async def _last_look(order: ScanOrder) -> list[str]:
-    """A target that is gone at the end was perhaps gone for most of the scan. A guard that refuses now says so in its counters."""
-    seen = await asyncio.to_thread(first_look.look, order.target.scan_url, order.proxy_url)
-    lost = seen.sight in (Sight.UNREACHABLE, Sight.ACCESS_REFUSED)
-    return ["target_lost: The target no longer answered as before at the end of the scan."] if lost else []
+async def _look_at(order: ScanOrder, urls: list[str]) -> dict[str, Look]:
+    """All at once: pages that hang must not take their time-outs one after the other from the scan."""
+    looks = await asyncio.gather(*(asyncio.to_thread(first_look.look, url, order.proxy_url) for url in urls))
+    return dict(zip(urls, looks, strict=True))
+
+
+async def _last_look(order: ScanOrder, start: Look, seen_before: dict[str, Look]) -> list[str]:
+    asked = order.target.scan_url
+    seen = await _look_at(order, [*dict.fromkeys([asked, *seen_before])])
+    pages = {url: seen[url] for url in seen_before}
+    return [*last_look.changes(asked, start, seen[asked]), *last_look.lost_pages(seen_before, pages)]
+
+
+def _excluded(order: ScanOrder, seen: Look) -> list[str]:
+    """The crawl does not ask for what it knows to be excluded, so the guard's counters alone would not tell."""
+    left_out = [link for link in seen.links if is_excluded(link, order.limits.exclude_paths)]
+    if not left_out:
+        return []
+    example = first_look.bare(left_out[0])
+    return [f"excluded_paths: The start page links to {len(left_out)} excluded addresses that were not looked at, such as {example}."]
 
 
 def _log(level: Literal["info", "error"], message: str) -> Log:

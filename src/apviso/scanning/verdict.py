@@ -14,9 +14,17 @@ from apviso.scanning.guard_rules import GuardCounters, Refusal
 # Shares of the let-through requests from which on a scan no longer counts as a full look.
 MANY_REFUSED = 0.2
 MANY_UNANSWERED = 0.1
-MANY_SERVER_ERRORS = 0.5
-# Below this many, a share says nothing.
+# Shares of the answers from which on the target did not show itself. A scanner's payloads provoke some errors of each kind by
+# themselves, but hardly ever a 429.
+MANY_SERVER_ERRORS = 0.25
+MANY_DENIED = 0.2
+MANY_LIMITED = 0.05
+# Below this many refusals of the guard, a share says nothing.
 FEW = 20
+# The same for answers of the target: a small scan has few of them, so less is enough.
+FEW_ANSWERS = 5
+# A scan that found no more pages than this saw the start page only; what was excluded is then most of the target.
+FEW_PAGES = 1
 _MAX_REASONS = 50
 
 
@@ -99,17 +107,18 @@ def _failure(exit_code: int | None, said: CoverageLine | None, counters: GuardCo
 
 
 def _unusable_target(counters: GuardCounters) -> str | None:
-    answered = sum(counters.answers.values())
+    answered = sum(counters.classes.values())
     if counters.requests > 0 and answered == 0:
         return f"The target answered none of {counters.requests} requests."
     if answered > 0 and not (counters.answers.get("2xx") or counters.answers.get("3xx")):
-        seen = ", ".join(f"{number} times {status}" for status, number in sorted(counters.answers.items()))
+        seen = ", ".join(f"{number} times {status}" for status, number in sorted(counters.classes.items()))
         return f"The target answered with errors only ({seen})."
     return None
 
 
 def _remarks(said: CoverageLine | None, counters: GuardCounters, limits: Limits) -> list[_Remark]:
-    found = [*_spent(counters, limits), *_refused(counters), *_unwell(counters)]
+    almost_nothing = said is not None and said.pages <= FEW_PAGES
+    found = [*_spent(counters, limits), *_excluded(counters, almost_nothing), *_refused(counters), *_unwell(counters)]
     if said is not None:
         found += [_Remark(reason, gap=not said.complete) for reason in said.reasons]
         if not said.complete and not said.reasons:
@@ -127,11 +136,14 @@ def _spent(counters: GuardCounters, limits: Limits) -> list[_Remark]:
     return found
 
 
+def _excluded(counters: GuardCounters, almost_nothing: bool) -> list[_Remark]:
+    number = counters.refusals.get(Refusal.EXCLUDED_PATH, 0)
+    return [_Remark(f"excluded_paths: {number} requests to excluded paths were refused.", gap=almost_nothing)] if number else []
+
+
 def _refused(counters: GuardCounters) -> list[_Remark]:
     """Refusals that the rules are made for are remarked; they make a gap only where they are many."""
     found = []
-    if number := counters.refusals.get(Refusal.EXCLUDED_PATH, 0):
-        found.append(_Remark(f"excluded_paths: {number} requests to excluded paths were refused.", gap=False))
     if number := counters.refusals.get(Refusal.METHOD_NOT_ALLOWED, 0):
         text = f"methods_refused: {number} requests with methods that are not permitted were refused."
         found.append(_Remark(text, gap=_many(number, counters, MANY_REFUSED)))
@@ -148,11 +160,23 @@ def _refused(counters: GuardCounters) -> list[_Remark]:
 def _unwell(counters: GuardCounters) -> list[_Remark]:
     """Signs that the target was not there, or not itself, for a good part of the scan."""
     found = []
-    if _many(counters.connect_errors, counters, MANY_UNANSWERED):
+    if counters.connect_errors >= max(FEW_ANSWERS, MANY_UNANSWERED * counters.requests):
         found.append(_Remark(f"unanswered: {counters.connect_errors} of {counters.requests} requests got no answer."))
+    return [*found, *_unwilling(counters)]
+
+
+def _unwilling(counters: GuardCounters) -> list[_Remark]:
+    """Answers that show an error, a refusal or a limit in place of a page."""
+    answered, found = sum(counters.classes.values()), []
     errors = counters.answers.get("5xx", 0)
-    if _many(errors, counters, MANY_SERVER_ERRORS):
-        found.append(_Remark(f"server_errors: {errors} of {counters.requests} requests were answered with a server error."))
+    if errors >= max(FEW_ANSWERS, MANY_SERVER_ERRORS * answered):
+        found.append(_Remark(f"server_errors: {errors} of {answered} answers were server errors."))
+    denied = counters.answers.get("401", 0) + counters.answers.get("403", 0)
+    if denied >= max(FEW_ANSWERS, MANY_DENIED * answered):
+        found.append(_Remark(f"access_refused: {denied} of {answered} answers refused access (401 or 403)."))
+    limited = counters.answers.get("429", 0)
+    if limited >= max(1, MANY_LIMITED * answered):
+        found.append(_Remark(f"rate_limited: {limited} of {answered} answers were refusals for too many requests (429)."))
     return found
 
 
