@@ -70,7 +70,7 @@ def engine_process() -> Iterator[tuple[Path, int]]:
         folder = Path(name)
         process = _started(folder)
         try:
-            _wait_until_answering(process, folder)
+            wait_until_answering(process, folder / "docker.sock", folder / "dockerd.log")
             yield folder / "docker.sock", process.pid
         finally:
             _end(process)
@@ -106,8 +106,8 @@ def _end_orphans(folder: Path) -> None:
     psutil.wait_procs(orphans, 10)
 
 
-def _wait_until_answering(process: subprocess.Popen[bytes], folder: Path) -> None:
-    socket_file, log = folder / "docker.sock", folder / "dockerd.log"
+def wait_until_answering(process: subprocess.Popen[bytes], socket_file: Path, log: Path) -> None:
+    """Until the engine behind the socket answers; raises RuntimeError with its last words where it does not."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with (
@@ -117,7 +117,7 @@ def _wait_until_answering(process: subprocess.Popen[bytes], folder: Path) -> Non
             if client.ping():
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"dockerd did not start: {log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(f"the engine did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def unmount_below(folder: Path) -> None:

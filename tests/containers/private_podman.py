@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import docker
+from tests.containers.private_engine import unmount_below, wait_until_answering
 
-from tests.containers.private_engine import unmount_below
-
-START_SECONDS = 30.0
 # What a machine without the right to raise limits needs, and one whose control groups are of the first version.
 SETTINGS = """
 [containers]
@@ -48,22 +43,9 @@ def podman_service() -> Iterator[tuple[Path, int]]:
             command = ["podman", *places, "system", "service", "--time=0", f"unix://{socket_file}"]
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            _wait_until_answering(process, socket_file, folder / "podman.log")
+            wait_until_answering(process, socket_file, folder / "podman.log")
             yield socket_file, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
             unmount_below(folder)
-
-
-def _wait_until_answering(process: subprocess.Popen[bytes], socket_file: Path, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with (
-            contextlib.suppress(docker.errors.DockerException),
-            contextlib.closing(docker.DockerClient(f"unix://{socket_file}", timeout=5)) as client,
-        ):
-            if client.ping():
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"the Podman service did not start: {log.read_text(errors='replace')[-2000:]}")

@@ -67,6 +67,7 @@ def test_scan_that_could_not_look_is_failed(
         (LOOKED, counters(refusals={"method_not_allowed": 100}), "methods_refused"),
         (LOOKED, counters(refusals={"host_not_allowed": 100}), "off_target_refused"),
         (LOOKED, counters(refusals={"queue_full": 1}), "queue_full"),
+        (LOOKED, counters(refusals={"malformed": 1}), "malformed"),
         (LOOKED, counters(connect_errors=50), "unanswered"),
         (LOOKED, counters(requests=40, connect_errors=5, answers={"2xx": 35}), "unanswered"),
         (LOOKED, counters(answers={"2xx": 375, "5xx": 125}), "server_errors"),
