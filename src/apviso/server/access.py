@@ -127,13 +127,18 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         now = work.now
     if known is None or not token.matches(known.digest):
         raise CredentialInvalid
-    if known.revoked_at is not None:
+    if known.revoked_at is not None and not _says_farewell(request, known):
         raise RunnerRevoked
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
         await _record_contact(plant, known, token)
     return DaemonCaller(known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id)
+
+
+def _says_farewell(request: Request, known: credentials.KnownRunner) -> bool:
+    """An ephemeral runner is retired by its finish, whose answer it may have lost; that and its goodbye are still heard."""
+    return known.retired_at is not None and request.url.path.endswith(("/finish", "/goodbye"))
 
 
 async def _record_contact(plant: Resources, known: credentials.KnownRunner, token: Token) -> None:

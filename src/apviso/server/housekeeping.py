@@ -38,12 +38,6 @@ async def end_pauses(work: Work, plant: Resources) -> None:
         work.hints.add(jobs_topic(organization_id))
 
 
-async def retire_runners(work: Work, plant: Resources) -> None:
-    """An ephemeral runner lives for one scan."""
-    for organization_id, runner_id in await runners.retire(work):
-        await audit.record(work, organization_id, audit.SYSTEM, "runner.retired", ("runner", runner_id), None, reason="ephemeral")
-
-
 async def forget(work: Work, plant: Resources) -> None:
     """Drop what is kept for a time only."""
     timers = plant.settings.timers
@@ -51,7 +45,7 @@ async def forget(work: Work, plant: Resources) -> None:
     await stream.forget_before(work, work.now - timers.stream_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, retire_runners, watch_runners, end_pauses, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
 
 
 async def run_once(plant: Resources) -> None:

@@ -36,6 +36,7 @@ class KnownRunner:
     name: str
     digest: str = field(repr=False)
     revoked_at: datetime | None
+    retired_at: datetime | None
     last_contact_at: datetime | None
     first_used_at: datetime | None
     goodbye_at: datetime | None
@@ -70,6 +71,7 @@ async def find_runner(work: Work, prefix: str) -> KnownRunner | None:
                 RunnerRow.organization_id,
                 RunnerRow.name,
                 RunnerRow.revoked_at,
+                RunnerRow.retired_at,
                 RunnerRow.last_contact_at,
                 RunnerRow.goodbye_at,
                 token.secret_sha256,
@@ -87,7 +89,16 @@ async def find_runner(work: Work, prefix: str) -> KnownRunner | None:
 
 def _known(row: Any, digest: str, first_used_at: datetime | None, job_id: JobId | None = None) -> KnownRunner:
     return KnownRunner(
-        row.id, row.organization_id, row.name, digest, row.revoked_at, row.last_contact_at, first_used_at, row.goodbye_at, job_id
+        id=row.id,
+        organization_id=row.organization_id,
+        name=row.name,
+        digest=digest,
+        revoked_at=row.revoked_at,
+        retired_at=row.retired_at,
+        last_contact_at=row.last_contact_at,
+        first_used_at=first_used_at,
+        goodbye_at=row.goodbye_at,
+        job_id=job_id,
     )
 
 
@@ -100,6 +111,7 @@ async def find_job_holder(work: Work, prefix: str) -> KnownRunner | None:
                 RunnerRow.organization_id,
                 RunnerRow.name,
                 RunnerRow.revoked_at,
+                RunnerRow.retired_at,
                 RunnerRow.last_contact_at,
                 RunnerRow.goodbye_at,
                 AttemptRow.job_token_sha256,

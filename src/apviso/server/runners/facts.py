@@ -28,7 +28,7 @@ class RunnerFacts:
     admin_note: str | None
     admin_until: datetime | None
     drain_deadline: datetime | None
-    retire_at: datetime | None
+    retired_at: datetime | None
     rotate_requested_at: datetime | None
     version: str
     protocol_version: int

@@ -181,15 +181,9 @@ async def revoke(work: Work, organization_id: OrganizationId, runner_id: RunnerI
     return await edit(work, organization_id, runner_id, revoked_at=work.now)
 
 
-async def retire(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:
-    """Ephemeral runners whose one scan has ended, and that have had the time to say so."""
-    rows = await work.db.execute(
-        update(RunnerRow)
-        .where(RunnerRow.retire_at <= work.now, RunnerRow.revoked_at.is_(None))
-        .values(revoked_at=work.now)
-        .returning(RunnerRow.organization_id, RunnerRow.id)
-    )
-    return [(row.organization_id, row.id) for row in rows]
+async def retire(work: Work, organization_id: OrganizationId, runner_id: RunnerId) -> bool:
+    """Revoke an ephemeral runner after its one scan; it may still repeat its finish and say goodbye."""
+    return await edit(work, organization_id, runner_id, revoked_at=work.now, retired_at=work.now)
 
 
 async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:

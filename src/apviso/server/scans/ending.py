@@ -7,7 +7,6 @@ from typing import Any
 from prometheus_client import Counter
 
 from apviso.protocol.states import EndReason
-from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, RunnerId
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
@@ -44,7 +43,7 @@ async def end_attempt(
     ENDINGS.labels(reason).inc()
     outcome = after_attempt(scan, reason, message, work.now, silent, timers)
     await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), **values)
-    await _retire_if_ephemeral(work, attempt, scan, timers)
+    await _retire_if_ephemeral(work, attempt, scan)
     return outcome
 
 
@@ -87,11 +86,10 @@ async def tell(work: Work, scan: ScanFacts, what: str, **data: Any) -> None:
         work.hints.add(runner_topic(scan.runner_id))
 
 
-async def _retire_if_ephemeral(work: Work, attempt: AttemptFacts, scan: ScanFacts, timers: Timers) -> None:
+async def _retire_if_ephemeral(work: Work, attempt: AttemptFacts, scan: ScanFacts) -> None:
     runner = await runners.get(work, scan.organization_id, attempt.runner_id)
-    if runner.ephemeral and attempt.started_at is not None and runner.retire_at is None:
-        # Not at once: the answer to its finish may be lost, and it has a goodbye to say.
-        await runners.edit(work, scan.organization_id, runner.id, retire_at=work.now + timers.assigned_silent_after)
+    if runner.ephemeral and attempt.started_at is not None and await runners.retire(work, scan.organization_id, runner.id):
+        await audit.record(work, scan.organization_id, audit.SYSTEM, "runner.retired", ("runner", runner.id), None, reason="ephemeral")
 
 
 async def release(

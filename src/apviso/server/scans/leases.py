@@ -45,8 +45,6 @@ def why_not_claim(
     state = admin_state_at(runner, now)
     if state is not AdminState.ENABLED:
         return state
-    if runner.retire_at is not None:
-        return "ephemeral_used"
     if runner.goodbye_at is not None:
         return "said_goodbye"
     if presence.blocking_faults:

@@ -116,7 +116,7 @@ def upgrade() -> None:
         sa.Column("admin_note", sa.String(length=1000), nullable=True),
         sa.Column("admin_until", UtcTime(), nullable=True),
         sa.Column("drain_deadline", UtcTime(), nullable=True),
-        sa.Column("retire_at", UtcTime(), nullable=True),
+        sa.Column("retired_at", UtcTime(), nullable=True),
         sa.Column("rotate_requested_at", UtcTime(), nullable=True),
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("protocol_version", sa.Integer(), nullable=False),
