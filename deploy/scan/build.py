@@ -69,8 +69,9 @@ def write_image(image: io.IOBase, scanners_dir: Path) -> None:
     with tarfile.open(fileobj=image, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for folder in ("proc", "sys", "dev", "run", "etc"):
             _add_folder(tar, folder, 0o755)
+        # The engine's folders in memory take these modes over.
         _add_folder(tar, "tmp", 0o1777)
-        _add_folder(tar, "work", 0o700, USER)
+        _add_folder(tar, "work", 0o1777)
         _add_text(tar, "etc/passwd", f"root:x:0:0:root:/:/\nscan:x:{USER}:{USER}:scan:/work:/\n")
         _add_text(tar, "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
         for inside, path in sorted(files.items()):
@@ -155,9 +156,9 @@ def _add(tar: tarfile.TarFile, inside: Path, path: Path) -> None:
         tar.addfile(entry)
 
 
-def _add_folder(tar: tarfile.TarFile, name: str, mode: int, owner: int = 0) -> None:
+def _add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
     entry = tarfile.TarInfo(name)
-    entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, owner, owner
+    entry.type, entry.mode = tarfile.DIRTYPE, mode
     tar.addfile(entry)
 
 

@@ -41,7 +41,7 @@ def podman_service() -> Iterator[tuple[Path, int]]:
         environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
         with (folder / "podman.log").open("wb") as log:
             command = ["podman", *places, "system", "service", "--time=0", f"unix://{socket_file}"]
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder)
         try:
             wait_until_answering(process, socket_file, folder / "podman.log")
             yield socket_file, process.pid

@@ -45,6 +45,7 @@ print(json.dumps({
     "work": mounts["WORK"],
     "tmp": mounts["/tmp"],
     "workMode": oct(os.stat("WORK").st_mode & 0o7777),
+    "written": refused(lambda: open("WORK/x", "w").close()),
     "full": refused(lambda: open("%s/big" % "/tmp", "wb").write(b"x" * (300 * 1024 * 1024))),
     "memory": int(first("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max")),
     "pids": int(first("/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max")),
@@ -68,7 +69,7 @@ async def test_scan_has_nothing_but_what_the_flags_give_it(engine_here: PrivateE
     assert (seen["root"], seen["guardFolder"], seen["full"]) == ("EROFS", "EROFS", "ENOSPC")
     assert {"noexec", "nosuid", "nodev", "rw"} <= set(seen["work"])
     assert {"noexec", "nosuid", "nodev", "rw"} <= set(seen["tmp"])
-    assert seen["workMode"] == "0o700"
+    assert (seen["workMode"], seen["written"]) == ("0o1777", None)
     assert (seen["memory"], seen["pids"]) == (containers.MEMORY_BYTES, containers.PROCESSES)
     assert (seen["files"], seen["core"]) == ([containers.OPEN_FILES] * 2, [0, 0])
     assert seen["processes"] == [1]

@@ -56,6 +56,7 @@ async def test_podman_gives_a_scan_no_more_than_docker_does(podman: PrivateEngin
     assert (seen["ids"], seen["capabilities"]) == ([containers.USER] * 3, [0] * 5)
     assert (seen["noNewPrivileges"], seen["seccomp"], seen["interfaces"]) == ("1", "2", ["lo"])
     assert (seen["root"], seen["guardFolder"], seen["full"]) == ("EROFS", "EROFS", "ENOSPC")
+    assert seen["written"] is None
     assert (seen["memory"], seen["pids"]) == (containers.MEMORY_BYTES, containers.PROCESSES)
     assert (seen["processes"], seen["sockets"]) == ([1], [])
 
