@@ -14,6 +14,12 @@ _BOOKS = [
     (3, "A Grammar of Tides", "Adair", 15.75),
     (4, "Night Trains", "Castell", 11.2),
 ]
+_STOCK = [("The Lighthouse Ledger", 3), ("Winter Orchards", 0), ("A Grammar of Tides", 7), ("Night Trains", 1)]
+_ORDERS = [
+    (1, "Night Trains", 2, "Harbor Road 12"),
+    (2, "Winter Orchards", 1, "Mill Lane 4"),
+    (3, "A Grammar of Tides", 5, "Pier 1"),
+]
 # The traversal flaw can only ever reach this table: no path of the host is opened.
 _FILES = {
     "/shop/files/terms.txt": "Books may be returned within thirty days.\n",
@@ -32,6 +38,10 @@ class Catalog:
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute("CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, author TEXT, price REAL)")
         self._database.executemany("INSERT INTO books VALUES (?, ?, ?, ?)", _BOOKS)
+        self._database.execute("CREATE TABLE stock (title TEXT PRIMARY KEY, copies INTEGER)")
+        self._database.executemany("INSERT INTO stock VALUES (?, ?)", _STOCK)
+        self._database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, title TEXT, copies INTEGER, address TEXT)")
+        self._database.executemany("INSERT INTO orders VALUES (?, ?, ?, ?)", _ORDERS)
         self._database.execute("PRAGMA query_only = ON")
 
     def all_books(self) -> list[Row]:
@@ -52,11 +62,28 @@ class Catalog:
     def titled(self, words: str) -> list[Row]:
         return self._rows("SELECT id, title, author, price FROM books WHERE instr(lower(title), lower(?))", (words,))
 
-    def _rows(self, statement: str, values: tuple[str, ...] = ()) -> list[Row]:
+    def authors(self) -> list[Row]:
+        return self._rows("SELECT author, count(*) FROM books GROUP BY author ORDER BY author")
+
+    def stock(self, title: str) -> list[Row]:
+        return self._rows("SELECT title, copies FROM stock WHERE title = ?", (title,))
+
+    def stock_unsafe(self, title: str) -> list[Row]:
+        return self._rows(f"SELECT title, copies FROM stock WHERE title = '{title}'")  # noqa: S608
+
+    def order(self, order_id: int) -> list[Row]:
+        return self._rows("SELECT id, title, copies, address FROM orders WHERE id = ?", (order_id,))
+
+    def _rows(self, statement: str, values: tuple[str | int, ...] = ()) -> list[Row]:
+        """Raises sqlite3.Error."""
         with self._lock:
             steps = iter(range(_MAX_STEPS))
             self._database.set_progress_handler(lambda: next(steps, None) is None, 1_000)
-            return self._database.execute(statement, values).fetchall()
+            try:
+                return self._database.execute(statement, values).fetchall()
+            except (sqlite3.Warning, ValueError) as error:
+                # Two statements at once, or a null character: later versions of Python tell them as database errors, too.
+                raise sqlite3.ProgrammingError(str(error)) from error
 
 
 def file(name: str) -> str | None:

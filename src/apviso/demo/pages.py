@@ -5,62 +5,20 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from html import escape
 
 from apviso.demo import catalog
-
-Header = tuple[str, str]
-
-_SAFE_HEADERS: list[Header] = [
-    (
-        "Content-Security-Policy",
-        "default-src 'self'; script-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
-    ),
-    ("X-Frame-Options", "DENY"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-XSS-Protection", "1; mode=block"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Strict-Transport-Security", "max-age=31536000"),
-]
+from apviso.demo.shop import Answer, Visit
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: str
-    headers: list[Header] = field(default_factory=list)
-    content_type: str = "text/html; charset=utf-8"
-
-
-@dataclass
-class Shop:
-    """What all visits share. `visits` counts the pages that a scan must never touch."""
-
-    hardened: bool
-    catalog: catalog.Catalog = field(default_factory=catalog.Catalog)
-    visits: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True)
-class Visit:
-    shop: Shop
-    query: dict[str, str]
-
-
-def answer(shop: Shop, path: str, query: dict[str, str]) -> Answer:
-    """The answer of the shop to one GET, with the headers that every page has."""
+def answer(visit: Visit, path: str) -> Answer:
+    """The answer of the shop to one GET of a page."""
     page = _PAGES.get(path)
     if page is None:
-        return _dressed(shop, Answer(404, _html("Not found", "<p>There is no such page.</p>")))
-    shop.visits[path] += 1
-    return _dressed(shop, page(Visit(shop, query)))
-
-
-def _dressed(shop: Shop, plain: Answer) -> Answer:
-    return Answer(plain.status, plain.body, plain.headers + (_SAFE_HEADERS if shop.hardened else []), plain.content_type)
+        return visit.shop.dressed(Answer(404, _html("Not found", "<p>There is no such page.</p>")))
+    visit.shop.visits[path] += 1
+    return visit.shop.dressed(page(visit))
 
 
 def _html(title: str, body: str) -> str:

@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
-from apviso.demo.pages import Shop, answer
+from apviso.demo import api, pages
+from apviso.demo.shop import Shop, Visit
 
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -43,12 +44,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(413)
             return
         self.rfile.read(int(length))
-        self._answer(with_body=True)
+        if api.serves(urlsplit(self.path).path):
+            self._refuse_method()
+        else:
+            self._answer(with_body=True)
+
+    def _refuse_method(self) -> None:
+        # What may follow on this connection is the body of a request that is not read.
+        self.close_connection = True
+        self.send_response(405)
+        self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_QUERY = _refuse_method  # noqa: N815 - the names that http.server looks for
 
     def _answer(self, *, with_body: bool) -> None:
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True, errors="replace"))
-        made = answer(self.server.shop, parts.path, query)
+        visit = Visit(self.server.shop, query, self.headers.get("Authorization", ""))
+        made = (api if api.serves(parts.path) else pages).answer(visit, parts.path)
         body = made.body.encode(errors="replace")
         self.send_response(made.status)
         for name, value in made.headers:
