@@ -1,57 +1,28 @@
 from __future__ import annotations
 
-import http.client
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
 from apviso.demo.server import NotLoopback, open_shop
-from apviso.demo.truth import FLAWS, Flaw, compare
-
-
-@dataclass(frozen=True)
-class Page:
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-Fetch = Callable[[str], Page]
-
-
-def _fetcher(port: int) -> Fetch:
-    def fetch(path: str) -> Page:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        connection.close()
-        return Page(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
-
-    return fetch
-
-
-def _serving(hardened: bool) -> Iterator[Fetch]:
-    server = open_shop("127.0.0.1", 0, hardened=hardened)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    yield _fetcher(int(server.server_address[1]))
-    server.shutdown()
-    server.server_close()
+from apviso.demo.truth import FLAWS, FLAWS_OF_API, Flaw, compare, silent_detectors
+from tests.scanning.shops import Fetch, fetcher, open_for_visits
 
 
 @pytest.fixture
 def careless() -> Iterator[Fetch]:
-    yield from _serving(hardened=False)
+    with open_for_visits(hardened=False) as port:
+        yield fetcher(port)
 
 
 @pytest.fixture
 def hardened() -> Iterator[Fetch]:
-    yield from _serving(hardened=True)
+    with open_for_visits(hardened=True) as port:
+        yield fetcher(port)
 
 
 def test_careless_shop_has_each_of_its_flaws(careless: Fetch) -> None:
@@ -96,7 +67,7 @@ def test_injected_query_that_would_run_for_ever_is_cut_short(careless: Fetch) ->
 
 
 def test_injected_statement_cannot_change_the_shop(careless: Fetch) -> None:
-    careless("/book?id=1;DELETE%20FROM%20books")
+    assert careless("/book?id=1;DELETE%20FROM%20books").status == 500
 
     assert careless("/books").body.count("<li>") == 4
 
@@ -121,7 +92,7 @@ def test_shop_as_a_process_names_its_port_and_ends_on_request() -> None:
     assert process.stdout is not None
     port = json.loads(process.stdout.readline())["listening"]
 
-    status = _fetcher(port)("/").status
+    status = fetcher(port)("/").status
     process.terminate()
 
     assert status == 200
@@ -141,6 +112,7 @@ class _Reported:
     cwe_id: int | None
     url: str
     parameter: str | None
+    detectors: list[str] = field(default_factory=list)
 
 
 def test_compare_tells_found_missed_and_false_alarms() -> None:
@@ -161,3 +133,23 @@ def test_compare_for_the_hardened_twin_takes_every_injection_for_a_false_alarm()
     planted: tuple[Flaw, ...] = ()
 
     assert compare([_Reported(89, "http://h/book", "id")], planted).false_alarms == ((89, "/book", "id"),)
+
+
+def test_compare_of_an_operation_reads_its_path_with_braces_and_without() -> None:
+    asked = "http://127.0.0.1:1/api/books/{bookId}"
+    encoded = asked.replace("{", "%7B").replace("}", "%7D")
+
+    comparisons = [compare([_Reported(89, url, "bookId")], FLAWS_OF_API) for url in (asked, encoded)]
+
+    assert [[flaw.parameter for flaw in comparison.found] for comparison in comparisons] == [["bookId"], ["bookId"]]
+    assert [comparison.false_alarms for comparison in comparisons] == [(), ()]
+
+
+def test_detector_that_ran_and_is_not_named_is_told() -> None:
+    reported = [_Reported(89, "http://h/book", "id", ["wapiti"]), _Reported(89, "http://h/author", "name", ["sqlmap", "wapiti"])]
+
+    both = silent_detectors(reported, FLAWS[:2], {"wapiti", "sqlmap"})
+    wapiti_alone = silent_detectors(reported, FLAWS[:2], {"wapiti"})
+
+    assert [(flaw.path, detector) for flaw, detector in both] == [("/book", "sqlmap")]
+    assert wapiti_alone == ()

@@ -20,6 +20,7 @@ READS_THE_WALL_CLOCK = {
     "cli/admin.py": "the issuer's own machine dates a license",
     "runner/clock.py": "the runner's only clock",
     "scanning/guard_proxy.py": "runs alone in the scanners' environment",
+    "demo/__main__.py": "dates the certificate that it makes at the start",
 }
 WRITES_TO_STANDARD_OUTPUT = {
     "demo/__main__.py": "names its port",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from apviso.demo import api, pages
 from apviso.demo.shop import Shop, Visit
 
+HANDSHAKE_SECONDS = 10.0
 _MAX_BODY_BYTES = 64 * 1024
 
 
@@ -19,9 +24,28 @@ class NotLoopback(ValueError):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], shop: Shop) -> None:
+    def __init__(self, address: tuple[str, int], shop: Shop, tls: ssl.SSLContext | None) -> None:
         self.shop = shop
+        self._tls = tls
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The handshake is left to the connection's own thread: one that stays silent must not keep others waiting."""
+        connection, address = super().get_request()
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(HANDSHAKE_SECONDS)
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Scanners break off handshakes and connections by the hundred.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,11 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent: standard output belongs to the one line that names the port."""
 
 
-def open_shop(host: str, port: int, *, hardened: bool) -> ThreadingHTTPServer:
-    """A bound server, not yet serving; port 0 takes a free one. Raises NotLoopback."""
+def open_shop(host: str, port: int, *, hardened: bool, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+    """A bound server, not yet serving, behind TLS where it is given; port 0 takes a free one. Raises NotLoopback."""
     if host != "localhost" and not _is_loopback(host):
         raise NotLoopback("The demo shop is vulnerable on purpose and listens on loopback only.")
-    return _Server((host, port), Shop(hardened=hardened))
+    return _Server((host, port), Shop(hardened=hardened), tls)
 
 
 def _is_loopback(host: str) -> bool:
