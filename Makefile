@@ -11,7 +11,7 @@ help: ## List these commands
 
 setup: .venv/.ready ## Prepare .venv from the lock files (needs Python 3.11 or newer, and PyPI)
 
-.venv/.ready: requirements/dev.txt pyproject.toml src/apviso/scanning/scanners.txt
+.venv/.ready: requirements/dev.txt pyproject.toml src/apviso/scanning/scanners.txt src/apviso/scanning/tools.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -46,6 +46,7 @@ lock: setup ## Make the lock files anew from pyproject.toml and requirements/*.i
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scanners.in -o src/apviso/scanning/scanners.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/tools.in -o src/apviso/scanning/tools.txt
 
 clean: ## Remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,20 +8,23 @@ import pytest
 from apviso.scanning import environment
 from apviso.scanning.environment import lock_digest, status
 
+VERSIONS = {"wapiti": "3.2.3", "mitmproxy": "10.2.3", "schemathesis": "4.32.5", "sqlmap": "1.10.10", "sslyze": "6.3.1"}
 
-def made(folder: Path, *, wapiti: bool = True, proxy: bool = True, digest: str | None = None) -> Path:
-    """An environment as far as its names go."""
-    packages = folder / "lib" / "python3.11" / "site-packages"
-    packages.mkdir(parents=True)
-    (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(sys.executable)
-    (packages / "wapiti_arsenic-28.2.dist-info").mkdir()
-    (packages / "mitmproxy_rs-0.5.2.dist-info").mkdir()
-    if wapiti:
-        (folder / "bin" / "wapiti").touch()
-        (packages / "wapiti3-3.2.3.dist-info").mkdir()
-    if proxy:
-        (packages / "mitmproxy-10.2.3.dist-info").mkdir()
+
+def made(folder: Path, *, without: str = "", digest: str | None = None) -> Path:
+    """The environments as far as their names go."""
+    for place in (folder, folder / "tools"):
+        packages = place / "lib" / "python3.11" / "site-packages"
+        packages.mkdir(parents=True)
+        (place / "bin").mkdir()
+        (place / "bin" / "python").symlink_to(sys.executable)
+        (packages / "wapiti_arsenic-28.2.dist-info").mkdir()
+        (packages / "mitmproxy_rs-0.5.2.dist-info").mkdir()
+    for name, package in environment.PACKAGES.items():
+        if name != without:
+            place = folder / package.environment
+            (place / "bin" / (package.program or name)).touch()
+            (place / "lib" / "python3.11" / "site-packages" / f"{package.distribution}-{VERSIONS[name]}.dist-info").mkdir()
     (folder / "apviso-lock.sha256").write_text(digest or lock_digest())
     return folder
 
@@ -29,20 +32,21 @@ def made(folder: Path, *, wapiti: bool = True, proxy: bool = True, digest: str |
 def test_status_of_a_whole_environment_names_its_versions(tmp_path: Path) -> None:
     found = status(made(tmp_path / "scanners"))
 
-    assert (found.present, found.wapiti_version, found.mitmproxy_version) == (True, "3.2.3", "10.2.3")
+    assert (found.present, found.versions) == (True, VERSIONS)
     assert (found.problem, found.fix) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ({"wapiti": False}, "Wapiti is missing"),
-        ({"proxy": False}, "proxy is missing"),
+        ({"without": "wapiti"}, "Wapiti is missing"),
+        ({"without": "mitmproxy"}, "proxy is missing"),
+        ({"without": "sslyze"}, "SSLyze is missing"),
         ({"digest": "0" * 64}, "not made from this"),
     ],
 )
-def test_status_of_a_part_of_an_environment_names_problem_and_fix(parts: dict[str, bool], told: str, tmp_path: Path) -> None:
-    found = status(made(tmp_path / "scanners", **parts))  # type: ignore[arg-type]  # a table of keyword arguments
+def test_status_of_a_part_of_an_environment_names_problem_and_fix(parts: dict[str, str], told: str, tmp_path: Path) -> None:
+    found = status(made(tmp_path / "scanners", **parts))
 
     assert found.problem is not None
     assert told in found.problem
@@ -52,7 +56,7 @@ def test_status_of_a_part_of_an_environment_names_problem_and_fix(parts: dict[st
 def test_status_of_no_environment_is_absent(tmp_path: Path) -> None:
     found = status(tmp_path / "scanners")
 
-    assert (found.present, found.wapiti_version) == (False, None)
+    assert (found.present, found.versions) == (False, {})
     assert found.problem == "The scanners' environment is missing."
 
 

@@ -366,7 +366,7 @@ async def test_hook_that_fails_lets_nothing_through() -> None:
             self.killed = True
 
     flow, books = Flow(), guard_proxy.Books(None)
-    gate = guard_proxy.Gate(guard_proxy.Rules(_RULES), books, make_response=None)
+    gate = guard_proxy.Gate(guard_proxy.Rules(_RULES), books, make_response=None, make_tcp_layer=None)
 
     await gate.request(flow)
 

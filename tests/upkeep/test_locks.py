@@ -9,7 +9,7 @@ import pytest
 
 from tests.upkeep.sources import read
 
-LOCKS = ("requirements/runtime.txt", "requirements/dev.txt", "src/apviso/scanning/scanners.txt")
+LOCKS = ("requirements/runtime.txt", "requirements/dev.txt", "src/apviso/scanning/scanners.txt", "src/apviso/scanning/tools.txt")
 PINNED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9.-]*)(?:\[[a-z0-9,-]+\])?==(?P<version>[^\s;\\]+)")
 
 
@@ -62,6 +62,7 @@ def test_locks_hold_all_that_is_asked_for() -> None:
     assert runtime() - locked["requirements/runtime.txt"] == set()
     assert runtime() | asked_for("requirements/dev.in") <= locked["requirements/dev.txt"]
     assert asked_for("requirements/scanners.in") - locked["src/apviso/scanning/scanners.txt"] == set()
+    assert asked_for("requirements/tools.in") - locked["src/apviso/scanning/tools.txt"] == set()
 
 
 def test_runtime_lock_holds_nothing_of_the_tools() -> None:

@@ -53,7 +53,7 @@ def _print(place: Path) -> None:
 
     found = environment.status(place)
     if found.problem is None:
-        typer.echo(f"Wapiti {found.wapiti_version} and mitmproxy {found.mitmproxy_version} in {place}")
+        typer.echo(f"{found.summary} in {place}")
     else:
         typer.echo(f"{found.problem} ({place})\n  next: apviso scanners install")
 
@@ -67,8 +67,7 @@ def _as_json(place: Path) -> str:
     facts = {
         "ready": found.problem is None,
         "dir": str(place),
-        "wapiti": found.wapiti_version,
-        "mitmproxy": found.mitmproxy_version,
+        **found.versions,
         "problem": found.problem,
     }
     return json.dumps(facts)

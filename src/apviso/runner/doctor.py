@@ -181,7 +181,7 @@ def check_scanners(config: Config) -> DoctorCheck:
     found = status(folder)
     if found.problem is not None:
         return failure("scanners", f"{found.problem} ({folder})", "Run: apviso scanners install")
-    return ok("scanners", f"Wapiti {found.wapiti_version}, guard on mitmproxy {found.mitmproxy_version}")
+    return ok("scanners", found.summary)
 
 
 def check_scope(setup: Setup) -> DoctorCheck:

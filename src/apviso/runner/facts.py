@@ -54,7 +54,7 @@ def local_secrets(environ: Mapping[str, str]) -> list[str]:
 
 
 def scanner_facts(scanners: ScannersStatus) -> dict[str, JsonValue]:
-    return {"ready": scanners.problem is None, "wapiti": scanners.wapiti_version, "mitmproxy": scanners.mitmproxy_version}
+    return {"ready": scanners.problem is None, **scanners.versions}
 
 
 def capabilities(

@@ -6,7 +6,9 @@ standard input. Decides nothing about findings and never opens a connection to a
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
+import importlib
 import inspect
 import json
 import os
@@ -19,8 +21,13 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
+
+# Run alone, this program has no package around it.
+sys.path.append(str(Path(__file__).parent))
+handshakes: Any = importlib.import_module("guard_handshakes")
 
 SIGNATURE = "apviso-scan"
 COUNTERS_EVERY_SECONDS = 0.5
@@ -29,6 +36,10 @@ MAX_WAITING = 256
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_LOG_BYTES = 50 * 1024 * 1024
 MOST_DECODINGS = 8
+# A check of every TLS version and cipher suite takes about 600 handshakes.
+MAX_HANDSHAKES = 2_000
+# Who opens a tunnel under this name wants to see the target's own TLS, and gets its handshake and nothing else.
+HANDSHAKE_USER = b"handshake:"
 # Frameworks let these stand for the method or the path, which would be another than the one that was judged.
 OVERRIDES = (
     "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
@@ -48,6 +59,7 @@ SENTENCES = {
     "queue_full": "too many requests are waiting",
     "malformed": "this request cannot be understood for certain",
     "stranger": "this process does not belong to the user who runs the scan",
+    "not_a_handshake": "this tunnel carries TLS handshakes only",
 }
 
 
@@ -154,7 +166,7 @@ class Books:
     """Everything counted, and the request log. Bounded: a full log is closed, the counters go on."""
 
     def __init__(self, log_path: str | None) -> None:
-        self.requests = self.bytes = self.connect_errors = 0
+        self.requests = self.bytes = self.connect_errors = self.handshakes = 0
         self.refusals: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self._room = MAX_LOG_BYTES
@@ -169,6 +181,7 @@ class Books:
                 "refusals": dict(self.refusals),
                 "answers": dict(self.answers),
                 "connectErrors": self.connect_errors,
+                "handshakes": self.handshakes,
             }
         )
 
@@ -245,13 +258,16 @@ class Pace:
 class Gate:
     """The addon: mitmproxy calls it by the names of its hooks."""
 
-    def __init__(self, rules: Rules, books: Books, make_response: Any) -> None:
+    def __init__(self, rules: Rules, books: Books, make_response: Any, make_tcp_layer: Any) -> None:
         self.rules = rules
         self.books = books
         self._pace = Pace(rules.interval)
         self.open = asyncio.Event()
         self._make_response = make_response
         self._budget = rules.max_requests
+        # By connection, while it lasts: a tunnel for handshakes, and how the proxy is told to look into it no further.
+        self._tunnels: dict[str, Any] = {}
+        self._make_tcp_layer = make_tcp_layer
 
     def running(self) -> None:
         """Called once the proxy's socket is bound."""
@@ -272,14 +288,33 @@ class Gate:
             self.books.refuse("CONNECTION", "", "stranger")
             client.error = SENTENCES["stranger"]
 
+    def client_disconnected(self, client: Any) -> None:
+        self._tunnels.pop(client.id, None)
+
     @fails_closed
-    def http_connect(self, flow: Any) -> None:
+    async def http_connect(self, flow: Any) -> None:
         request = flow.request
         try:
             self.rules.check_tunnel(request.host, request.port)
             self.rules.check_permit()
+            if wants_handshake(request.headers.get("proxy-authorization", "")):
+                self.rules.check_address("https", request.host, request.port)
+                await self._admit_handshake()
+                self._tunnels[flow.client_conn.id] = handshakes.Tunnel()
         except Refused as refusal:
             self._refuse(flow, "", refusal)
+
+    async def _admit_handshake(self) -> None:
+        if self.books.handshakes >= MAX_HANDSHAKES:
+            raise Refused("budget_spent")
+        self.books.handshakes += 1
+        await self._pace.turn()
+        self.rules.check_permit()
+
+    def next_layer(self, nextlayer: Any) -> None:
+        """Keep the proxy's own hands off a tunnel for handshakes; everything else it decrypts and shows us."""
+        if nextlayer.context.client.id in self._tunnels and nextlayer.layer is None:
+            nextlayer.layer = self._make_tcp_layer(nextlayer.context)
 
     @fails_closed
     def requestheaders(self, flow: Any) -> None:
@@ -366,14 +401,43 @@ class Gate:
         data.server.sni = host
 
     def tcp_start(self, flow: Any) -> None:
-        self.books.refuse("TCP", "", "upgrade_refused")
-        flow.kill()
+        if flow.client_conn.id not in self._tunnels:
+            self.books.refuse("TCP", "", "upgrade_refused")
+            flow.kill()
+
+    def tcp_message(self, flow: Any) -> None:
+        """Each piece of a tunnel, before it goes on. After the first that may not, none does: the proxy cannot close it from here."""
+        message = flow.messages[-1]
+        flow.messages.clear()
+        tunnel = self._tunnels.get(flow.client_conn.id)
+        try:
+            if tunnel is None:
+                message.content = b""
+                return
+            self.rules.check_permit()
+            if message.from_client:
+                message.content = tunnel.send(message.content)
+            else:
+                tunnel.receive(message.content)
+        except Exception as error:  # noqa: BLE001 - what cannot be judged does not pass
+            message.content = b""
+            self._tunnels[flow.client_conn.id] = None
+            self.books.refuse("TCP", "", error.reason if isinstance(error, Refused) else "not_a_handshake")
 
     def _refuse(self, flow: Any, path: str, refusal: Refused) -> None:
         self.books.refuse(flow.request.method, path, refusal.reason)
         flow.metadata["refused"] = True
         body = f"Refused by the scan's guard: {refusal.reason}: {refusal}.\n"
         flow.response = self._make_response(403, body, {"Content-Type": "text/plain; charset=utf-8", "X-Guard-Refusal": refusal.reason})
+
+
+def wants_handshake(authorization: str) -> bool:
+    """Whether a tunnel is asked for under the name that wants the target's own TLS."""
+    scheme, _, told = authorization.partition(" ")
+    try:
+        return scheme.lower() == "basic" and base64.b64decode(told, validate=True).startswith(HANDSHAKE_USER)
+    except ValueError:
+        return False
 
 
 def _named(request: Any) -> tuple[str, int]:
@@ -441,7 +505,8 @@ def make_master(confdir: str, gate: Gate) -> Any:
     # A certificate of an internal application is rarely one that this machine trusts; what it is worth is not the guard's to judge.
     opts = options.Options(confdir=confdir, listen_host="127.0.0.1", listen_port=0, ssl_insecure=True, upstream_cert=False)
     made = master.Master(opts, asyncio.get_running_loop())
-    made.addons.add(core.Core(), proxyserver.Proxyserver(), next_layer.NextLayer(), tlsconfig.TlsConfig(), gate)
+    # The gate before the proxy's own choice of layers, so that its choice counts.
+    made.addons.add(core.Core(), proxyserver.Proxyserver(), gate, next_layer.NextLayer(), tlsconfig.TlsConfig())
     opts.update(
         # Connect only when a request was let through, and speak nothing but HTTP/1.
         connection_strategy="lazy", http2=False, websocket=False, rawtcp=False, tls_version_server_min="UNBOUNDED",
@@ -459,10 +524,11 @@ async def announce(master: Any, gate: Gate, voice: Voice) -> None:
 
 async def serve(rules: Rules, confdir: str) -> None:
     from mitmproxy import http
+    from mitmproxy.proxy.layers import TCPLayer
 
     books = Books(rules.request_log)
     voice = Voice(books)
-    gate = Gate(rules, books, http.Response.make)
+    gate = Gate(rules, books, http.Response.make, TCPLayer)
     resolve_nothing_new(asyncio.get_running_loop(), rules)
     master = make_master(confdir, gate)
     threading.Thread(target=listen, args=(rules, voice), daemon=True).start()

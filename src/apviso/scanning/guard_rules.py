@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     QUEUE_FULL = "queue_full"
     MALFORMED = "malformed"
     STRANGER = "stranger"
+    NOT_A_HANDSHAKE = "not_a_handshake"
 
 
 class InvalidTarget(ValueError):
@@ -67,6 +68,8 @@ class GuardRules(Wire):
 class GuardCounters(Wire):
     """`requests` were let through, `bytes` were answered in bodies, `connect_errors` were let through and never answered.
 
+    `handshakes` are the tunnels for TLS checks, which carry no request.
+
     `refusals` counts by reason, `answers` by class of status ("2xx").
     The statuses 401, 403 and 429 are in `answers` a second time by themselves ("429")."""
 
@@ -76,6 +79,7 @@ class GuardCounters(Wire):
     refusals: dict[str, Count] = Field(default_factory=dict)
     answers: dict[str, Count] = Field(default_factory=dict)
     connect_errors: Count = 0
+    handshakes: Count = 0
 
     @property
     def classes(self) -> dict[str, int]:

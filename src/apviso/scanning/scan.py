@@ -69,9 +69,9 @@ async def _look_and_scan(order: ScanOrder, say: Say, began: float) -> CoverageLi
 
 def _installed_version(order: ScanOrder) -> wapiti.Version:
     found = environment.status(Path(order.scanners_dir))
-    if found.problem is not None or found.wapiti_version is None:
-        raise CannotLook(ScanExit.SCANNER_MISSING, found.problem or "The scanner is missing.")
-    major, minor = found.wapiti_version.split(".")[:2]
+    if found.problem is not None:
+        raise CannotLook(ScanExit.SCANNER_MISSING, found.problem)
+    major, minor = found.versions["wapiti"].split(".")[:2]
     return int(major), int(minor)
 
 
