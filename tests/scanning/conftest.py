@@ -33,13 +33,14 @@ class Seen:
 class Target:
     """A server that notes what reaches it. `status` and `headers` are of every answer, `body` of each GET.
 
-    `bodies` are of single paths; `redirects` lead from paths to locations, once more than `patience` requests have come."""
+    `bodies` and `statuses` are of single paths; `redirects` lead from paths to locations, once more than `patience` requests have come."""
 
     port: int = 0
     status: int = 200
     body: bytes = b"<html><body>here</body></html>"
     headers: dict[str, str] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     patience: int = 0
     seen: list[Seen] = field(default_factory=list)
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.target.seen.append(Seen(self.command, self.path, dict(self.headers), time.monotonic()))
         path, body = urlsplit(self.path).path, self.target.bodies.get(urlsplit(self.path).path, self.target.body)
         location = self.target.redirects.get(path) if len(self.target.seen) > self.target.patience else None
-        self.send_response(302 if location else self.target.status)
+        self.send_response(302 if location else self.target.statuses.get(path, self.target.status))
         for name, value in (self.target.headers | ({"Location": location} if location else {})).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from apviso.protocol.states import Severity
+from apviso.scanning.adapters.wapiti import CLASSES
 from apviso.scanning.catalogue import FlawClass, entry, rate
-from apviso.scanning.wapiti import CLASSES
 
 
 @pytest.mark.parametrize("flaw", list(FlawClass))
@@ -17,7 +17,7 @@ def test_entry_of_each_class_has_its_own_words_and_a_valid_vector(flaw: FlawClas
     assert len(kind.description) > 30
     assert len(kind.remediation) > 20
     assert (score is None) == (severity is Severity.INFO)
-    assert (kind.cwe_id is None) == (flaw is FlawClass.OTHER)
+    assert (kind.cwe_id is None) == (flaw in (FlawClass.OTHER, FlawClass.PRIVATE_AUTHORITY))
 
 
 @pytest.mark.parametrize(

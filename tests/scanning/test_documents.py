@@ -7,8 +7,8 @@ import pytest
 
 from apviso.protocol.states import ModelPreset
 from apviso.scanning.guard import Refusal
+from apviso.scanning.plans import PLANS
 from apviso.scanning.verdict import ScanExit
-from apviso.scanning.wapiti import PLANS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/explanation/how-a-scan-looks.md").read_text()
@@ -30,12 +30,13 @@ def test_page_names_every_module_of_every_preset(preset: ModelPreset) -> None:
     table = PAGE.partition("| preset |")[2].partition("\n\n")[0]
 
     assert f"`{preset}`" in table
-    assert {name for name in PLANS[preset].attacks if f"`{name}`" not in table} == set()
+    assert {name for name in PLANS[preset].crawl.attacks if f"`{name}`" not in table} == set()
 
 
 def test_page_explains_every_code_of_coverage_that_the_scan_can_give() -> None:
-    names = ("verdict.py", "scan.py", "last_look.py", "wapiti_console.py")
-    sources = "\n".join((ROOT / "src/apviso/scanning" / name).read_text() for name in names)
+    folder = ROOT / "src/apviso/scanning"
+    files = [*(folder / name for name in ("verdict.py", "scan.py", "last_look.py")), *(folder / "adapters").glob("*.py")]
+    sources = "\n".join(path.read_text() for path in files)
     codes = set(re.findall(r'"([a-z_]+): [A-Z{]', sources))
 
     assert len(codes) > 12

@@ -9,7 +9,8 @@ from apviso.protocol.findings import Finding
 from apviso.protocol.limits import READ_ONLY_METHODS
 from apviso.protocol.states import ModelPreset, Severity, UserStatus
 from apviso.protocol.wire import FindingId, ScanId
-from apviso.scanning.wapiti import PLANS, Version, command, modules, times
+from apviso.scanning.adapters.wapiti import Version, command, modules, times
+from apviso.scanning.plans import PLANS
 from tests.scanning.orders import limits_of, order_for
 
 URL = "http://127.0.0.1:8911/shop/"
@@ -54,14 +55,14 @@ def test_modules_of_every_preset_are_free_of_those_that_call_out(preset: ModelPr
 
 
 def test_plans_grow_with_the_preset() -> None:
-    ordered = [PLANS[preset] for preset in ModelPreset]
+    ordered = [PLANS[preset].crawl for preset in ModelPreset]
 
     assert all(set(less.attacks) <= set(more.attacks) for less, more in itertools.pairwise(ordered))
     assert [plan.depth for plan in ordered] == sorted(plan.depth for plan in ordered)
 
 
 def test_command_keeps_the_scanner_offline_and_behind_the_guard() -> None:
-    line = command(order_for(URL, proxy_url="http://127.0.0.1:4711"), URL, (3, 3), 0)
+    line = command(order_for(URL, proxy_url="http://127.0.0.1:4711"), URL, (3, 3), 600)
 
     assert values_of("-p", line) == ["http://127.0.0.1:4711/"]
     assert values_of("-u", line) == [URL]
@@ -74,7 +75,7 @@ def test_command_keeps_the_scanner_offline_and_behind_the_guard() -> None:
 def test_command_skips_excluded_words_while_crawling() -> None:
     order = order_for(URL, limits=limits_of(exclude_paths=["logout", "^/admin(/|$)"]))
 
-    line = command(order, URL, (3, 3), 0)
+    line = command(order, URL, (3, 3), 600)
 
     assert values_of("-x", line) == ["http://127.0.0.1:8911/*logout*"]
 
@@ -82,23 +83,23 @@ def test_command_skips_excluded_words_while_crawling() -> None:
 def test_command_of_a_retest_starts_where_findings_of_this_target_were() -> None:
     retest = [finding_at("http://127.0.0.1:8911/book"), finding_at("http://127.0.0.1:8911/book"), finding_at("http://elsewhere.example/")]
 
-    line = command(order_for(URL, retest=retest), URL, (3, 3), 0)
+    line = command(order_for(URL, retest=retest), URL, (3, 3), 600)
 
     assert values_of("-s", line) == ["http://127.0.0.1:8911/book"]
 
 
 def test_command_gives_a_slow_guard_more_patience() -> None:
-    slow = command(order_for(URL, limits=limits_of(requests_per_second=0.5)), URL, (3, 3), 0)
-    quick = command(order_for(URL, limits=limits_of(requests_per_second=40)), URL, (3, 3), 0)
+    slow = command(order_for(URL, limits=limits_of(requests_per_second=0.5)), URL, (3, 3), 600)
+    quick = command(order_for(URL, limits=limits_of(requests_per_second=40)), URL, (3, 3), 600)
 
     assert values_of("--tasks", slow) == ["1"]
     assert int(values_of("-t", slow)[0]) > int(values_of("-t", quick)[0])
 
 
-@pytest.mark.parametrize("run_seconds", [1, 30, 600, 10_800])
-def test_times_leave_room_to_report(run_seconds: int) -> None:
-    shares = times(limits_of(max_run_seconds=run_seconds), 6, 0)
+@pytest.mark.parametrize("seconds", [10, 30, 600, 10_800])
+def test_times_share_what_the_scanner_has(seconds: int) -> None:
+    shares = times(seconds, 6)
 
-    assert shares.stop < max(10, run_seconds)
+    assert shares.stop == seconds
     assert shares.crawl < shares.stop
     assert shares.attack > 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from apviso.protocol.scan_events import Phase, Progress
-from apviso.scanning.wapiti_console import Console
+from apviso.scanning.adapters.wapiti_console import Console
 
 
 def test_console_tells_phases_and_progress_that_never_falls() -> None:

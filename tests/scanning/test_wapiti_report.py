@@ -10,7 +10,7 @@ import pytest
 
 from apviso.demo.truth import compare
 from apviso.protocol.states import Severity
-from apviso.scanning.wapiti import MAX_FINDINGS, ReportUnreadable, parse
+from apviso.scanning.adapters.wapiti import MAX_FINDINGS, ReportUnreadable, parse
 from tests.scanning.orders import limits_of, order_for
 
 REPORTS = Path(__file__).parent / "reports"

@@ -20,6 +20,7 @@ READS_THE_WALL_CLOCK = {
     "cli/admin.py": "the issuer's own machine dates a license",
     "runner/clock.py": "the runner's only clock",
     "scanning/guard_proxy.py": "runs alone in the scanners' environment",
+    "scanning/adapters/sslyze.py": "a certificate is valid or not on the day of the scan",
     "demo/__main__.py": "dates the certificate that it makes at the start",
 }
 WRITES_TO_STANDARD_OUTPUT = {
@@ -29,7 +30,7 @@ WRITES_TO_STANDARD_OUTPUT = {
     "scanning/environment.py": "can be run by itself, before the command line is installed",
 }
 KNOWS_THE_PROXY = {"scanning/guard_proxy.py": "is run by the scanners' own interpreter"}
-SCANNERS = {"wapitiCore", "mitmproxy"}
+SCANNERS = {"wapitiCore", "mitmproxy", "schemathesis", "sqlmap", "sslyze", "nassl"}
 
 
 def sql_outside_stores(module: Module) -> Iterator[str]:

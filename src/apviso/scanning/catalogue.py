@@ -45,6 +45,14 @@ class FlawClass(StrEnum):
     COOKIE_NOT_SECURE = "cookie_not_secure"
     INCONSISTENT_REDIRECT = "inconsistent_redirect"
     HTTP_METHODS = "http_methods"
+    AUTH_IGNORED = "auth_ignored"
+    API_CONFORMANCE = "api_conformance"
+    OLD_TLS = "old_tls"
+    WEAK_CIPHER = "weak_cipher"
+    BAD_CERTIFICATE = "bad_certificate"
+    PRIVATE_AUTHORITY = "private_authority"
+    HEARTBLEED = "heartbleed"
+    ROBOT = "robot"
     OTHER = "other"
 
 
@@ -242,6 +250,52 @@ _ENTRIES: dict[FlawClass, Entry] = {
         "Unusual HTTP methods are offered", 650, None,
         "The server names methods beyond those that pages need.",
         "Switch off the methods that the application does not use.",
+        site_wide=True,
+    ),
+    FlawClass.AUTH_IGNORED: Entry(
+        "Operation answers without the credentials that it is documented to need", 306, "AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:N",
+        "The API's document says that the operation needs credentials, but it answers requests that have none or wrong ones.",
+        "Check the credentials in one place for all operations, and refuse what has none with 401.",
+    ),
+    FlawClass.API_CONFORMANCE: Entry(
+        "Answer does not follow the API's document", 684, None,
+        "The operation answers otherwise than its document says. Clients may break; sometimes more is told than was meant.",
+        "Correct the operation or its document.",
+    ),
+    FlawClass.OLD_TLS: Entry(
+        "Old TLS versions are accepted", 326, "AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:L/A:N",
+        "The server agrees to versions of TLS that are broken or withdrawn (RFC 8996).",
+        "Accept TLS 1.2 and 1.3 only.",
+        site_wide=True,
+    ),
+    FlawClass.WEAK_CIPHER: Entry(
+        "Weak cipher suites are accepted", 327, "AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:L/A:N",
+        "The server agrees to ciphers that do not encrypt, do not authenticate, or can be broken.",
+        "Offer suites with forward secrecy and authenticated encryption only (ECDHE with AES-GCM or ChaCha20-Poly1305).",
+        site_wide=True,
+    ),
+    FlawClass.BAD_CERTIFICATE: Entry(
+        "Certificate does not prove who the server is", 295, "AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:L/A:N",
+        "The certificate is expired, for another name, signed by itself or made with a weak key; clients cannot rely on it.",
+        "Install a certificate for this name from an authority that the clients trust, and renew it by itself.",
+        site_wide=True,
+    ),
+    FlawClass.PRIVATE_AUTHORITY: Entry(
+        "Certificate from an authority that is not public", None, None,
+        "No public trust store knows the authority that signed the certificate. That is usual inside a company, if the clients know it.",
+        "Make sure that all clients trust the authority; otherwise use one that they do.",
+        site_wide=True,
+    ),
+    FlawClass.HEARTBLEED: Entry(
+        "Heartbleed", 126, "AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N",
+        "Anyone can read pieces of the server's memory, its private key among them (CVE-2014-0160).",
+        "Update OpenSSL, then replace key and certificate.",
+        site_wide=True,
+    ),
+    FlawClass.ROBOT: Entry(
+        "RSA key exchange gives its answers away (ROBOT)", 203, "AV:N/AC:H/PR:N/UI:N/S:U/C:H/I:N/A:N",
+        "The server tells by its behaviour whether a guessed RSA message was well formed, so recorded connections can be decrypted.",
+        "Update the TLS library and switch RSA key exchange off.",
         site_wide=True,
     ),
     FlawClass.OTHER: Entry(

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import http.client
 import re
-import ssl
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
 
 from apviso.protocol.findings import ReportedFinding
-from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
+from apviso.scanning.catalogue import FlawClass
 from apviso.scanning.evidence import curl_command, one_line
+from apviso.scanning.fetching import Answer, fetch_patiently
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
 from apviso.scanning.links import links_of
+from apviso.scanning.reporting import reported
 
-SECONDS = 15.0
-ATTEMPTS = 2
-PAUSE_SECONDS = 1.0
 MAX_HOPS = 5
 MAX_MESSAGE = 1_000
 MAX_BODY_BYTES = 512 * 1024
@@ -46,20 +43,12 @@ class Look:
     links: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    location: str | None
-    refusal: str | None
-    body: bytes
-
-
 def look(start_url: str, proxy_url: str) -> Look:
     """Fetch the start page through the guard, following redirects that stay on the target."""
     url = start_url
     for _ in range(MAX_HOPS):
         try:
-            answer = _fetch_patiently(url, proxy_url)
+            answer = fetch_patiently(url, proxy_url, MAX_BODY_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
             return _seen(Sight.UNREACHABLE, url, f"The target does not answer at {url}: {_cause(error)}.")
         sight = _judge(answer, url, start_url)
@@ -79,26 +68,18 @@ def plain_http(seen: Look) -> ReportedFinding | None:
     parts = urlsplit(seen.url)
     if parts.scheme != "http":
         return None
-    kind = entry(FlawClass.CLEARTEXT_TRANSPORT)
-    score, severity = rate(kind.cvss_vector)
-    origin = f"{parts.scheme}://{parts.netloc}/"
-    return ReportedFinding(
-        title=kind.title,
-        severity=severity,
-        cvss_score=score,
-        cvss_vector=kind.cvss_vector,
-        cwe_id=kind.cwe_id,
-        description=f"{kind.description} {CVSS_NOTE}",
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return reported(
+        FlawClass.CLEARTEXT_TRANSPORT,
+        detector="first-look",
+        origin=origin,
+        path="/",
         evidence=f"{seen.message} The answer came by plain HTTP, without a redirect to HTTPS.",
-        reproduction=[curl_command("GET", origin, "")],
-        remediation=kind.remediation,
-        url=origin,
-        method="GET",
-        detectors=["first-look"],
+        reproduction=[curl_command("GET", f"{origin}/")],
     )
 
 
-def _judge(answer: _Answer, url: str, start_url: str) -> Look | None:
+def _judge(answer: Answer, url: str, start_url: str) -> Look | None:
     """What an answer means; None where it leads to another page of the target."""
     if answer.refusal:
         return _seen(Sight.REFUSED_BY_GUARD, url, f"The guard refuses the start page: {answer.refusal}.")
@@ -114,7 +95,7 @@ def _judge(answer: _Answer, url: str, start_url: str) -> Look | None:
     return None
 
 
-def _usable(answer: _Answer, url: str) -> Look:
+def _usable(answer: Answer, url: str) -> Look:
     return Look(
         Sight.USABLE,
         url,
@@ -151,42 +132,3 @@ def bare(url: str) -> str:
 
 def _cause(error: Exception) -> str:
     return str(error).strip().rstrip(".")[:200] or type(error).__name__
-
-
-def _fetch_patiently(url: str, proxy_url: str) -> _Answer:
-    """Once more after a pause: one lost packet is no dead target."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return _fetch(url, proxy_url)
-        except (OSError, http.client.HTTPException):
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(PAUSE_SECONDS)
-    raise AssertionError("unreachable")
-
-
-def _fetch(url: str, proxy_url: str) -> _Answer:
-    parts, proxy = urlsplit(url), urlsplit(proxy_url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if parts.scheme == "https":
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            proxy.hostname or "", proxy.port, timeout=SECONDS, context=_any_certificate()
-        )
-        connection.set_tunnel(parts.hostname or "", parts.port or 443)
-    else:
-        connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port, timeout=SECONDS)
-        target = f"http://{parts.netloc}{target}"
-    try:
-        connection.request("GET", target, headers={"Host": parts.netloc, "Accept": "text/html,*/*", "User-Agent": "Mozilla/5.0"})
-        answer = connection.getresponse()
-        return _Answer(answer.status, answer.getheader("Location"), answer.getheader("X-Guard-Refusal"), answer.read(MAX_BODY_BYTES))
-    finally:
-        connection.close()
-
-
-def _any_certificate() -> ssl.SSLContext:
-    """The guard signs for the target with a key of its own; who the target is was decided by its address."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -1,24 +1,31 @@
-"""One scan from order to coverage line: first look, scanner, findings, last look. Says everything it does; decides no verdict."""
+"""One scan from order to coverage line: first look, scanners, findings, last look. Says everything it does; decides no verdict."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, assert_never
+from urllib.parse import urlsplit
 
+from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.scan_events import CoverageLine, Found, Log, OutputLine, Phase, Progress
-from apviso.scanning import environment, first_look, last_look, scanner_process, wapiti
+from apviso.scanning import api_document, environment, first_look, last_look
+from apviso.scanning.adapters import schemathesis, sqlmap, sslyze, wapiti
+from apviso.scanning.adapters.tool import Assignment, Result, Say, ToolFailed
+from apviso.scanning.api_document import ApiDocument, BadDocument
+from apviso.scanning.collected import Collected
 from apviso.scanning.first_look import Look, Sight
 from apviso.scanning.links import is_excluded
 from apviso.scanning.order import ScanOrder
+from apviso.scanning.plans import PLANS, Plan
 from apviso.scanning.verdict import FEW_PAGES, ScanExit
-from apviso.scanning.wapiti_console import Console
 
-Say = Callable[[OutputLine], None]
-# Interrupted, Wapiti asks what to do: (r)eport what was found so far.
-_STOPPING = scanner_process.Stopping(answer=b"r\n", grace_seconds=20.0)
+# The end of a scan takes a tenth of its time, at most so many seconds: reports to read, pages to see again.
+CLOSING_SECONDS = 45.0
+LEAST_SECONDS = 10.0
 
 
 class CannotLook(Exception):
@@ -29,11 +36,46 @@ class CannotLook(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class Tool:
+    """`weight` is its share of the time and of the progress."""
+
+    name: str
+    phase: str
+    weight: float
+    scan: Callable[[Assignment], Awaitable[Result]]
+
+
+@dataclass
+class _Scan:
+    """What one scan knows so far."""
+
+    order: ScanOrder
+    say: Say
+    plan: Plan
+    began: float = field(default_factory=time.monotonic)
+    collected: Collected = field(default_factory=Collected)
+    gaps: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
+    looked_at: dict[str, int] = field(default_factory=dict)
+    failures: list[ToolFailed] = field(default_factory=list)
+
+    @property
+    def seconds_left(self) -> float:
+        """For the scanners, until the end of the scan begins."""
+        total = self.order.limits.max_run_seconds
+        return max(LEAST_SECONDS, total - min(CLOSING_SECONDS, total / 10) - (time.monotonic() - self.began))
+
+    def tell(self, found: ReportedFinding | None) -> None:
+        if found is not None:
+            self.say(Found(finding=found))
+
+
 async def run_scan(order: ScanOrder, say: Say) -> ScanExit:
     """Everything inside one scan. The last line said is always the coverage."""
-    began = time.monotonic()
     try:
-        coverage = await _look_and_scan(order, say, began)
+        coverage = await _look_and_scan(_Scan(order, say, PLANS[order.model_preset]))
     except CannotLook as end:
         say(_log("error", str(end)))
         say(CoverageLine(complete=False, reasons=[f"{end.exit_code.name.lower()}: {end}"[:500]]))
@@ -43,43 +85,36 @@ async def run_scan(order: ScanOrder, say: Say) -> ScanExit:
     return ScanExit.LOOKED
 
 
-async def _look_and_scan(order: ScanOrder, say: Say, began: float) -> CoverageLine:
-    version = _installed_version(order)
-    say(Phase(name="first look"))
-    start = await _first_look(order, say)
-    unencrypted = first_look.plain_http(start)
-    if unencrypted is not None:
-        say(Found(finding=unencrypted))
+async def _look_and_scan(scan: _Scan) -> CoverageLine:
+    order = scan.order
+    problem = environment.status(Path(order.scanners_dir)).problem
+    if problem is not None:
+        raise CannotLook(ScanExit.SCANNER_MISSING, problem)
+    scan.say(Phase(name="first look"))
+    start = await _first_look(scan)
+    scan.tell(first_look.plain_http(start))
     seen_before = await _look_at(order, last_look.witnesses(start, order.limits.exclude_paths))
-    say(Phase(name="crawl"))
-    console = Console(attacks=len(wapiti.PLANS[order.model_preset].attacks))
-    command = wapiti.command(order, _start_url(order, start), version, time.monotonic() - began)
-    stop_after = wapiti.times(order.limits, 1, time.monotonic() - began).stop
-    ended = await _run(order, command, stop_after, console, say)
-    parsed = _read_report(order, ended)
-    for finding in parsed.findings:
-        say(Found(finding=finding))
-    gaps = [*console.gaps, *_gaps(ended, parsed, start), *last_look.login_gap(order.target.scan_url, start)]
-    gaps += await _last_look(order, start, seen_before)
+    api = await _find_api(scan, start)
+    await _run_tools(scan, start, api)
+    pages = sum(scan.looked_at.values())
+    if pages == 0 and scan.failures:
+        code = ScanExit.RUN_TIMEOUT if any(failed.stopped for failed in scan.failures) else ScanExit.SCANNER_FAILED
+        raise CannotLook(code, scan.gaps[-1].partition(": ")[2])
+    scan.gaps += _needs_browser(scan, start)
+    scan.gaps += last_look.login_gap(order.target.scan_url, start)
+    scan.gaps += await _last_look(order, start, seen_before)
     excluded = _excluded(order, start)
-    if parsed.pages <= FEW_PAGES:
-        gaps += excluded
-    return CoverageLine(complete=not gaps, reasons=list(dict.fromkeys([*gaps, *excluded]))[:50], pages=parsed.pages)
+    if pages <= FEW_PAGES:
+        scan.gaps += excluded
+    reasons = list(dict.fromkeys([*scan.gaps, *excluded, *scan.remarks]))[:50]
+    return CoverageLine(complete=not scan.gaps, reasons=reasons, pages=pages)
 
 
-def _installed_version(order: ScanOrder) -> wapiti.Version:
-    found = environment.status(Path(order.scanners_dir))
-    if found.problem is not None:
-        raise CannotLook(ScanExit.SCANNER_MISSING, found.problem)
-    major, minor = found.versions["wapiti"].split(".")[:2]
-    return int(major), int(minor)
-
-
-async def _first_look(order: ScanOrder, say: Say) -> Look:
-    seen = await asyncio.to_thread(first_look.look, order.target.scan_url, order.proxy_url)
+async def _first_look(scan: _Scan) -> Look:
+    seen = await asyncio.to_thread(first_look.look, scan.order.target.scan_url, scan.order.proxy_url)
     match seen.sight:
         case Sight.USABLE:
-            say(_log("info", seen.message))
+            scan.say(_log("info", seen.message))
             return seen
         case Sight.UNREACHABLE | Sight.LEADS_AWAY:
             raise CannotLook(ScanExit.TARGET_UNREACHABLE, seen.message)
@@ -91,46 +126,96 @@ async def _first_look(order: ScanOrder, say: Say) -> Look:
             assert_never(seen.sight)
 
 
+async def _find_api(scan: _Scan, start: Look) -> ApiDocument | None:
+    """The target's own document. One that was named and cannot be used is a gap; one that the preset does not use is told."""
+    order = scan.order
+    if scan.plan.api is None and order.api_document is None:
+        return None
+    asked = (start.url, order.proxy_url, order.limits, order.api_document)
+    try:
+        found = await asyncio.to_thread(api_document.find, *asked)
+    except BadDocument as error:
+        scan.gaps.append(f"api_document_unusable: {error}."[:500])
+        return None
+    if found is None:
+        return None
+    scan.say(_log("info", f"The API's document at {found.url} describes {len(found.operations)} operations that this scan may ask."))
+    if found.left_out:
+        scan.remarks.append(f"api_left_out: {found.left_out} operations of the API need methods or paths that the scan may not use.")
+    if scan.plan.api is None:
+        scan.gaps.append("api_untested: The preset does not test the API that was named; use a higher one.")
+    return found
+
+
+def _tools(scan: _Scan, start: Look, api: ApiDocument | None) -> list[Tool]:
+    """Those that the preset has and that find something to look at, in their order: what is bounded comes before what takes all it gets."""
+    plan = scan.plan
+    tools = []
+    if urlsplit(start.url).scheme == "https":
+        tools.append(Tool("SSLyze", "tls", 2, sslyze.scan))
+    if plan.api is not None and api is not None and api.operations:
+        tools.append(Tool("Schemathesis", "api", 3, schemathesis.scan))
+    tools.append(Tool("Wapiti", "crawl", 10, wapiti.scan))
+    if plan.injections is not None:
+        tools.append(Tool("sqlmap", "sql injection", 5, sqlmap.scan))
+    return tools
+
+
+async def _run_tools(scan: _Scan, start: Look, api: ApiDocument | None) -> None:
+    tools = _tools(scan, start, api)
+    total, done = sum(tool.weight for tool in tools), 0.0
+    for number, tool in enumerate(tools):
+        left = sum(later.weight for later in tools[number:])
+        seconds = scan.seconds_left * tool.weight / left
+        scan.say(Phase(name=tool.phase))
+        say = _scaled(scan.say, 100 * done / total, 100 * (done + tool.weight) / total)
+        assignment = Assignment(scan.order, scan.plan, _start_url(scan.order, start), api, scan.addresses, seconds, say)
+        await _run_tool(scan, tool, assignment)
+        done += tool.weight
+        scan.say(Progress(percent=round(98 * done / total, 1)))
+    for found in scan.collected.rest():
+        scan.tell(found)
+
+
+def _scaled(say: Say, least: float, most: float) -> Say:
+    """A scanner's own percent as a part of the whole scan's."""
+
+    def scaled(line: OutputLine) -> None:
+        if isinstance(line, Progress):
+            line = Progress(percent=round(0.98 * (least + line.percent * (most - least) / 100), 1))
+        say(line)
+
+    return scaled
+
+
+async def _run_tool(scan: _Scan, tool: Tool, assignment: Assignment) -> None:
+    """One scanner that fails leaves a gap and the others their turn."""
+    try:
+        result = await tool.scan(assignment)
+    except ToolFailed as failed:
+        scan.failures.append(failed)
+        code = "run_stopped" if failed.stopped else "scanner_failed"
+        scan.gaps.append(f"{code}: {tool.name} did not look: {failed}."[:500])
+        scan.say(_log("error", f"{tool.name} did not look: {failed}."))
+        return
+    for found in result.findings:
+        scan.tell(scan.collected.add(found))
+    scan.gaps += result.gaps
+    scan.remarks += result.remarks
+    scan.looked_at[tool.name] = result.looked_at
+    scan.addresses = tuple(dict.fromkeys([*scan.addresses, *result.addresses]))
+
+
 def _start_url(order: ScanOrder, seen: Look) -> str:
     """The scan URL; with the final slash where the target insists on it, else the scan would take the folder above for its scope."""
     asked = order.target.scan_url.partition("#")[0]
     return seen.url if seen.url == f"{asked}/" else asked
 
 
-async def _run(order: ScanOrder, command: list[str], stop_after: float, console: Console, say: Say) -> scanner_process.Ended:
-    def hear(line: str) -> None:
-        for heard in console.hear(line):
-            say(heard)
-
-    try:
-        return await scanner_process.run(command, Path(order.work_dir), stop_after, _STOPPING, hear)
-    except OSError as error:
-        raise CannotLook(ScanExit.SCANNER_MISSING, f"The scanner cannot be started: {error.strerror or error}") from error
-
-
-def _read_report(order: ScanOrder, ended: scanner_process.Ended) -> wapiti.Parsed:
-    """Wapiti's exit code says nothing; only a readable report does."""
-    path = wapiti.report_path(order)
-    try:
-        if path.stat().st_size > wapiti.MAX_REPORT_BYTES:
-            raise CannotLook(ScanExit.SCANNER_FAILED, "The scanner's report is larger than a scan may keep.")
-        return wapiti.parse(path.read_bytes(), order)
-    except (OSError, wapiti.ReportUnreadable) as error:
-        code = ScanExit.RUN_TIMEOUT if ended.stopped else ScanExit.SCANNER_FAILED
-        raise CannotLook(code, f"The scanner left no usable report (exit code {ended.exit_code}).") from error
-
-
-def _gaps(ended: scanner_process.Ended, parsed: wapiti.Parsed, seen: Look) -> list[str]:
-    found = []
-    if ended.stopped:
-        found.append("run_stopped: The scanner was stopped when the time of the scan was spent.")
-    if parsed.dropped:
-        found.append(f"findings_dropped: {parsed.dropped} findings beyond the first {wapiti.MAX_FINDINGS} were left out.")
-    if parsed.unread:
-        found.append(f"entries_unreadable: {parsed.unread} entries of the scanner's report could not be read and were left out.")
-    if parsed.pages <= FEW_PAGES and seen.has_script:
-        found.append("needs_browser: Only the start page was found and it is drawn by script, which this scanner does not run.")
-    return found
+def _needs_browser(scan: _Scan, seen: Look) -> list[str]:
+    if sum(scan.looked_at.values()) > FEW_PAGES or not seen.has_script:
+        return []
+    return ["needs_browser: Only the start page was found and it is drawn by script, which this scanner does not run."]
 
 
 async def _look_at(order: ScanOrder, urls: list[str]) -> dict[str, Look]:

@@ -91,4 +91,4 @@ async def _follow(process: Process, hear: Callable[[str], None]) -> None:
 def _environment(work_dir: Path) -> dict[str, str]:
     """A home of its own and no proxy settings: the scanner knows one way to the target."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-    return {**kept, "HOME": str(work_dir), "TMPDIR": str(work_dir), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "HOME": str(work_dir), "TMPDIR": str(work_dir), "TERM": "dumb", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -16,9 +16,14 @@ from pydantic import AfterValidator, BaseModel, JsonValue, ValidationError, mode
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
 from apviso.protocol.states import ModelPreset
-from apviso.scanning.catalogue import CVSS_NOTE, FlawClass, entry, rate
+from apviso.scanning import environment, scanner_process
+from apviso.scanning.adapters.tool import Assignment, Result, ToolFailed
+from apviso.scanning.adapters.wapiti_console import Console
+from apviso.scanning.catalogue import FlawClass, entry
 from apviso.scanning.evidence import curl_command, excerpt, one_line
 from apviso.scanning.order import ScanOrder
+from apviso.scanning.plans import PLANS
+from apviso.scanning.reporting import reported
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 MAX_FINDINGS = 1_000
@@ -30,30 +35,50 @@ _LOOKING = ("http_headers", "cookieflags", "csp")
 _LOOKING_SINCE_3_3 = ("inconsistent_redirection", "information_disclosure", "stacktrace_disclosure", "unsecure_password")
 
 Version = tuple[int, int]
+# Interrupted, Wapiti asks what to do: (r)eport what was found so far.
+_STOPPING = scanner_process.Stopping(answer=b"r\n", grace_seconds=20.0)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one preset does: the modules that send attacks, and how far the crawl goes."""
+async def scan(assignment: Assignment) -> Result:
+    """Crawl and attack the pages of the target. Raises ToolFailed."""
+    order = assignment.order
+    console = Console(attacks=len(assignment.plan.crawl.attacks))
 
-    attacks: tuple[str, ...]
-    depth: int
-    files_per_folder: int
+    def hear(line: str) -> None:
+        for heard in console.hear(line):
+            assignment.say(heard)
+
+    line = command(order, assignment.start_url, _installed(order), assignment.seconds)
+    ended = await assignment.run(line, _STOPPING, hear)
+    parsed = _read_report(order, ended)
+    return Result(parsed.findings, [*console.gaps, *_gaps(ended, parsed)], looked_at=parsed.pages, addresses=parsed.addresses)
 
 
-# Left out: modules that call out or load lists from outside, that need writing, and `ldap`, which takes any error for a find.
-_FREE = ("redirect",)
-_LOW = (*_FREE, "sql", "xss", "file", "exec", "crlf")
-_MEDIUM = (*_LOW, "csrf", "permanentxss", "methods")
-_HIGH = (*_MEDIUM, "timesql", "backup")
+def _installed(order: ScanOrder) -> Version:
+    major, minor = environment.status(Path(order.scanners_dir)).versions["wapiti"].split(".")[:2]
+    return int(major), int(minor)
 
-PLANS: dict[ModelPreset, Plan] = {
-    ModelPreset.FREE: Plan(_FREE, depth=3, files_per_folder=20),
-    ModelPreset.LOW: Plan(_LOW, depth=8, files_per_folder=50),
-    ModelPreset.MEDIUM: Plan(_MEDIUM, depth=12, files_per_folder=100),
-    ModelPreset.HIGH: Plan(_HIGH, depth=20, files_per_folder=200),
-    ModelPreset.ULTRA: Plan(_HIGH, depth=40, files_per_folder=500),
-}
+
+def _read_report(order: ScanOrder, ended: scanner_process.Ended) -> Parsed:
+    """The exit code says nothing; only a readable report does."""
+    path = report_path(order)
+    try:
+        if path.stat().st_size > MAX_REPORT_BYTES:
+            raise ToolFailed("its report is larger than a scan may keep", stopped=ended.stopped)
+        return parse(path.read_bytes(), order)
+    except (OSError, ReportUnreadable) as error:
+        raise ToolFailed(f"it left no usable report (exit code {ended.exit_code})", stopped=ended.stopped) from error
+
+
+def _gaps(ended: scanner_process.Ended, parsed: Parsed) -> list[str]:
+    found = []
+    if ended.stopped:
+        found.append("run_stopped: The scanner was stopped when the time of the scan was spent.")
+    if parsed.dropped:
+        found.append(f"findings_dropped: {parsed.dropped} findings beyond the first {MAX_FINDINGS} were left out.")
+    if parsed.unread:
+        found.append(f"entries_unreadable: {parsed.unread} entries of the scanner's report could not be read and were left out.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,12 +90,10 @@ class Times:
     stop: float
 
 
-def times(limits: Limits, attacks: int, spent_seconds: float) -> Times:
-    """Shares of the run time that is left; a tenth of it, at most 45 s, is kept for the end of the scan."""
-    left = max(10.0, limits.max_run_seconds - spent_seconds)
-    stop = left - min(45.0, left / 10)
-    crawl = stop / 4
-    return Times(crawl=crawl, attack=max(5.0, (stop - crawl) / max(1, attacks)), stop=stop)
+def times(seconds: float, attacks: int) -> Times:
+    """Shares of the time that the scanner has."""
+    crawl = seconds / 4
+    return Times(crawl=crawl, attack=max(5.0, (seconds - crawl) / max(1, attacks)), stop=seconds)
 
 
 def modules(preset: ModelPreset, methods: Iterable[str], version: Version) -> str:
@@ -78,20 +101,19 @@ def modules(preset: ModelPreset, methods: Iterable[str], version: Version) -> st
     old = version < (3, 3)
     # Version 3.2 reads `sql:post` as "not by POST", 3.3 reads `sql:get` as "only by GET".
     reading = "" if "POST" in methods else ":post" if old else ":get"
-    attacks = [name if name in ("csrf", "methods") else name + reading for name in PLANS[preset].attacks]
+    attacks = [name if name in ("csrf", "methods") else name + reading for name in PLANS[preset].crawl.attacks]
     return ",".join([*attacks, *_LOOKING, *(() if old else _LOOKING_SINCE_3_3)])
 
 
-def command(order: ScanOrder, start_url: str, version: Version, spent_seconds: float) -> list[str]:
+def command(order: ScanOrder, start_url: str, version: Version, seconds: float) -> list[str]:
     """The whole command line. Holds no secret: credentials are added behind the proxy."""
-    plan, work = PLANS[order.model_preset], Path(order.work_dir)
-    bounds = times(order.limits, len(plan.attacks), spent_seconds)
+    plan, work = PLANS[order.model_preset].crawl, Path(order.work_dir)
+    bounds = times(seconds, len(plan.attacks))
     tasks = max(1, min(8, int(order.limits.requests_per_second)))
     # The guard makes requests wait; the scanner must not take that for a slow target.
     timeout = 15 + 4 * tasks / order.limits.requests_per_second
-    scripts = Path(order.scanners_dir) / "bin"
     return [
-        str(scripts / "python"), "-I", str(scripts / "wapiti"), "-u", start_url, "--scope", "folder",
+        *environment.program(Path(order.scanners_dir), "wapiti"), "-u", start_url, "--scope", "folder",
         "-m", modules(order.model_preset, order.limits.methods, version), "-p", order.proxy_url.rstrip("/") + "/",
         "-f", "json", "-o", str(report_path(order)), "-dr", "1", "-v", "1", "--flush-session",
         "--store-session", str(work / "session"), "--store-config", str(work / "config"),
@@ -152,6 +174,17 @@ class _Entry(BaseModel):
 
 class _Infos(BaseModel):
     crawled_pages_nbr: int = 0
+    crawled_pages: list[JsonValue] = []
+
+
+class _Request(BaseModel):
+    url: str
+    method: str = "GET"
+    status_code: int = 0
+
+
+class _Crawled(BaseModel):
+    request: _Request
 
 
 class _Report(BaseModel):
@@ -163,12 +196,15 @@ class _Report(BaseModel):
 
 @dataclass(frozen=True)
 class Parsed:
-    """`pages`: what the crawl found, pages and forms together. `dropped`: findings beyond MAX_FINDINGS. `unread`: entries that are none."""
+    """`pages`: what the crawl found, pages and forms together; `addresses` those of them that have a query and were answered well.
+
+    `dropped`: findings beyond MAX_FINDINGS. `unread`: entries that are none."""
 
     findings: list[ReportedFinding]
     pages: int
     dropped: int = 0
     unread: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,7 +270,22 @@ def parse(text: bytes, order: ScanOrder) -> Parsed:
             folded.setdefault(sighting.key, []).append(sighting)
     findings = [_finding(group, _origin(order.target.scan_url)) for group in folded.values()]
     findings.sort(key=lambda finding: -(finding.cvss_score or 0))
-    return Parsed(findings[:MAX_FINDINGS], report.infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS), unread)
+    infos = report.infos
+    return Parsed(
+        findings[:MAX_FINDINGS], infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS), unread, _addresses(infos.crawled_pages)
+    )
+
+
+def _addresses(pages: Iterable[JsonValue]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for page in pages:
+        try:
+            asked = _Crawled.model_validate(page).request
+        except ValidationError:
+            continue
+        if asked.method == "GET" and "?" in asked.url and asked.status_code < 400:
+            found[asked.url] = None
+    return tuple(found)
 
 
 def _sightings(report: _Report) -> Iterable[_Sighting | None]:
@@ -278,26 +329,18 @@ def _is_noise(sighting: _Sighting, limits: Limits) -> bool:
 
 def _finding(group: list[_Sighting], origin: str) -> ReportedFinding:
     first = group[0]
-    kind, one = entry(first.flaw), first.entry
-    score, severity = rate(kind.cvss_vector)
+    one = first.entry
     target, body = _request_parts(one)
-    where = f"in {first.parameter}" if first.parameter else "" if kind.site_wide else f"at {one.path}"
-    title = first.name if first.flaw is FlawClass.OTHER else kind.title
-    return ReportedFinding(
-        title=one_line(f"{title} {where}".strip(), 300),
-        severity=severity,
-        cvss_score=score,
-        cvss_vector=kind.cvss_vector,
-        cwe_id=kind.cwe_id,
-        description=f"{kind.description} {CVSS_NOTE}" if kind.cvss_vector else kind.description,
+    return reported(
+        first.flaw,
+        detector="wapiti",
+        origin=origin,
+        path=one.path,
         evidence=_evidence(group),
         reproduction=[curl_command(one.method, origin + target, body)],
-        remediation=kind.remediation,
-        # Without the payload: the same flaw must look the same in the next scan.
-        url=one_line(origin + ("/" if kind.site_wide else one.path), 3_900),
-        method=one_line(one.method, 32),
+        method=one.method,
         parameter=first.parameter,
-        detectors=["wapiti"],
+        title=first.name if first.flaw is FlawClass.OTHER else None,
     )
 
 

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apviso.protocol.states import ModelPreset
+from apviso.scanning.adapters.sqlmap import Place, command, parse, places
+from apviso.scanning.adapters.tool import ToolFailed
+from apviso.scanning.api_document import ApiDocument, Operation, Parameter
+from tests.scanning.assignments import ORIGIN, assignment_for, values_of
+
+REPORTS = Path(__file__).parent / "reports"
+BOOK = Operation("GET /books/{bookId}", "GET", "/api/books/{bookId}", (Parameter("bookId", True, "1"), Parameter("full", False, "true")))
+STOCK = Operation("GET /stock", "GET", "/api/stock", (Parameter("title", False, "Night & Day"),))
+ALL = Operation("GET /all", "GET", "/api/all", ())
+ADD = Operation("POST /books", "POST", "/api/books", (Parameter("dry", False, "1"),))
+API = ApiDocument(f"{ORIGIN}/openapi.json", {}, "/api", (BOOK, STOCK, ALL, ADD), 0)
+
+
+def report(kind: str) -> bytes:
+    return (REPORTS / f"sqlmap-1.10.10-{kind}.json").read_bytes()
+
+
+def test_injection_in_a_path_is_told_by_the_name_of_its_parameter() -> None:
+    place = Place(f"{ORIGIN}/api/books/1*", "/api/books/{bookId}", ("bookId",))
+
+    (finding,) = parse(report("path"), place, ORIGIN)
+
+    assert (finding.cwe_id, finding.parameter, finding.url) == (89, "bookId", f"{ORIGIN}/api/books/{{bookId}}")
+    assert "boolean-based blind" in finding.evidence
+    assert finding.reproduction[0].startswith("curl --silent --show-error --include --")
+    assert "/api/books/1%20AND%20" in finding.reproduction[0]
+
+
+def test_injection_in_a_query_is_told_with_a_request_that_repeats_it() -> None:
+    (finding,) = parse(report("query"), Place(f"{ORIGIN}/book?id=1", "/book"), ORIGIN)
+
+    assert (finding.parameter, finding.url, finding.detectors) == ("id", f"{ORIGIN}/book", ["sqlmap"])
+    assert f"{ORIGIN}/book?id=1%20" in finding.reproduction[0]
+
+
+def test_report_without_a_find_gives_none() -> None:
+    assert parse(report("nothing"), Place(f"{ORIGIN}/book?id=1", "/book"), ORIGIN) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b'{"data": 7}', b'{"data": [{"type_name": "TECHNIQUES", "value": [{}]}]}', b'{"data": ["x"]}']
+)
+def test_report_of_another_form_is_a_failure(text: bytes) -> None:
+    with pytest.raises(ToolFailed):
+        parse(text, Place(f"{ORIGIN}/book?id=1", "/book"), ORIGIN)
+
+
+def test_places_are_operations_and_pages_with_parameters_each_once() -> None:
+    addresses = tuple(
+        f"{ORIGIN}{rest}" for rest in ("/book?id=1", "/book?id=2", "/book?id=1&page=2", "/logout?now=1", "/api/stock?title=x")
+    )
+
+    found = list(places(assignment_for(api=API, addresses=addresses)))
+
+    assert found == [
+        Place(f"{ORIGIN}/api/books/1*?full=true*", "/api/books/{bookId}", ("bookId", "full")),
+        Place(f"{ORIGIN}/api/stock?title=Night%20%26%20Day", "/api/stock"),
+        Place(f"{ORIGIN}/book?id=1", "/book"),
+        Place(f"{ORIGIN}/book?id=1&page=2", "/book"),
+    ]
+
+
+@pytest.mark.parametrize("preset", [ModelPreset.MEDIUM, ModelPreset.HIGH, ModelPreset.ULTRA])
+def test_command_detects_and_takes_nothing(preset: ModelPreset, tmp_path: Path) -> None:
+    line = command(assignment_for(preset=preset), Place(f"{ORIGIN}/book?id=1", "/book"), tmp_path, 60)
+
+    # `--smart` missed a known flaw; the others read or change what is not a scan's.
+    takers = (
+        "--dump",
+        "--dbs",
+        "--tables",
+        "--passwords",
+        "--os-",
+        "--file-",
+        "--sql-",
+        "--users",
+        "--all",
+        "--smart",
+        "--crawl",
+        "--forms",
+    )
+    assert [part for part in line if part.startswith(takers)] == []
+    assert (values_of("--risk", line), values_of("--method", line)) == (["1"], ["GET"])
+    assert {"--batch", "--flush-session", "--skip-waf"} <= set(line)
+    assert values_of("--proxy", line) == ["http://127.0.0.1:9"]
+    assert values_of("--time-limit", line) == ["60"]
