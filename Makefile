@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check lint types contracts docs lock clean
+.PHONY: help setup demo test bench check lint types contracts docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,16 +25,20 @@ demo: setup ## Watch one scan from enrollment to report, on this machine
 test: setup ## Run every test that needs no more than this machine
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+bench: setup ## Compare what a container's start and the guard cost with plain ones (some minutes)
+	$(BIN)/python -m benchmarks
+
 check: setup lint types contracts ## Lint, types, import contracts, upkeep, fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
 lint: setup ## Style and common mistakes
-	$(BIN)/ruff check src tests docs deploy
-	$(BIN)/ruff format --check src tests docs deploy
+	$(BIN)/ruff check src tests docs deploy benchmarks
+	$(BIN)/ruff format --check src tests docs deploy benchmarks
 
 types: setup ## Static types, strictly
 	$(BIN)/mypy
 	$(BIN)/mypy docs/make_reference.py deploy/scan/build.py
+	$(BIN)/mypy benchmarks
 
 contracts: setup ## Who may import whom
 	$(BIN)/lint-imports
