@@ -25,7 +25,7 @@ from apviso.scanning import environment
 from apviso.scanning.order import IMAGE_SCANNERS_DIR
 
 # What a scan needs of the product's own dependencies; the rest of the product stays out of the image.
-SCAN_DEPENDENCIES = ("pydantic", "cvss", "platformdirs")
+SCAN_DEPENDENCIES = Path(__file__).parents[2] / "requirements" / "scan.in"
 USER = 65532
 IMPORT_SECONDS = 300
 _LEFT_OUT = re.compile(r"(^|/)(__pycache__|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages|config-[^/]*)(/|$)|\.a$")
@@ -99,7 +99,8 @@ def _product() -> Iterator[tuple[Path, Path]]:
         for path in _walk(source / part):
             if "__pycache__" not in path.parts:
                 yield Path("apviso") / path.relative_to(source), path
-    for name in sorted(_closure(SCAN_DEPENDENCIES)):
+    wanted = [line for line in SCAN_DEPENDENCIES.read_text(encoding="utf-8").split("\n") if line and not line.startswith("#")]
+    for name in sorted(_closure(wanted)):
         distribution = importlib.metadata.distribution(name)
         for file in distribution.files or ():
             path = Path(str(distribution.locate_file(file)))

@@ -9,7 +9,10 @@ import pytest
 
 from tests.upkeep.sources import read
 
-LOCKS = ("requirements/runtime.txt", "requirements/dev.txt", "src/apviso/scanning/scanners.txt", "src/apviso/scanning/tools.txt")
+LOCKS = (
+    "requirements/runtime.txt", "requirements/dev.txt", "requirements/scan.txt", "src/apviso/scanning/scanners.txt",
+    "src/apviso/scanning/tools.txt",
+)  # fmt: skip
 PINNED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9.-]*)(?:\[[a-z0-9,-]+\])?==(?P<version>[^\s;\\]+)")
 
 
@@ -61,6 +64,7 @@ def test_locks_hold_all_that_is_asked_for() -> None:
 
     assert runtime() - locked["requirements/runtime.txt"] == set()
     assert runtime() | asked_for("requirements/dev.in") <= locked["requirements/dev.txt"]
+    assert asked_for("requirements/scan.in") - locked["requirements/scan.txt"] == set()
     assert asked_for("requirements/scanners.in") - locked["src/apviso/scanning/scanners.txt"] == set()
     assert asked_for("requirements/tools.in") - locked["src/apviso/scanning/tools.txt"] == set()
 
@@ -75,6 +79,7 @@ def test_locks_agree_on_every_version() -> None:
     pins = set(entries(read("requirements/runtime.txt")))
 
     assert pins - set(entries(read("requirements/dev.txt"))) == set()
+    assert set(entries(read("requirements/scan.txt"))) - pins == set()
 
 
 @pytest.mark.parametrize(
