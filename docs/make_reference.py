@@ -1,11 +1,13 @@
-"""Writes the pages of `docs/reference` that code already says: API, commands, settings, metrics, problem codes. Run by `make docs`."""
+"""Writes what `docs/reference` can take from the code: API, commands, settings, metrics, problem codes, schemas. Run by `make docs`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import typer
 from prometheus_client import REGISTRY
@@ -15,7 +17,9 @@ from typer.testing import CliRunner
 
 from apviso.cli import app as command_line
 from apviso.cli.exits import Exit
+from apviso.protocol.scan_events import output_line
 from apviso.protocol.timers import Timers
+from apviso.scanning.order import ScanOrder
 from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
 from apviso.server.openapi import DESCRIPTION, document
@@ -26,6 +30,7 @@ from apviso.server.settings import Settings
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by `make docs` from the code; edit the code instead. -->"
 HELP_WIDTH = 110
+WORDS = ("title", "description")
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -177,12 +182,47 @@ def problem_codes() -> str:
     )
 
 
+# Schemas of the contract with scan images
+
+
+def scan_order_schema() -> str:
+    told = ScanOrder.model_json_schema(by_alias=True)
+    return _schema("Scan order: the first line of a scan's standard input. Fields that a program does not know are to be ignored.", told)
+
+
+def scan_line_schema() -> str:
+    told = output_line.json_schema(by_alias=True)
+    # What tells the kinds apart has a default in the code and none on the wire.
+    kinds = [told["$defs"][place.rpartition("/")[2]] for place in told["discriminator"]["mapping"].values()]
+    for kind in kinds:
+        kind["required"] = ["type", *kind["required"]] if "required" in kind else ["type"]
+    return _schema("Scan line: each line of a scan's standard output.", told)
+
+
+def _schema(title: str, told: dict[str, Any]) -> str:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "$comment": "Made by `make docs` from the code."}
+    # The words inside are for readers of the code; the page explains the fields.
+    return json.dumps({**_without_words(told), **head}, indent=1) + "\n"
+
+
+def _without_words(told: Any) -> Any:
+    match told:
+        case dict():
+            return {name: _without_words(value) for name, value in told.items() if not (name in WORDS and isinstance(value, str))}
+        case list():
+            return [_without_words(value) for value in told]
+        case _:
+            return told
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "cli.md": commands,
     "server-settings.md": server_settings,
     "metrics.md": metrics,
     "problem-codes.md": problem_codes,
+    "scan-order.schema.json": scan_order_schema,
+    "scan-line.schema.json": scan_line_schema,
 }
 
 

@@ -70,10 +70,20 @@ class EngineSocket:
                 told = api.inspect_image(wanted.digest.removeprefix("sha256:") if wanted.is_local else str(wanted))
             except ImageNotFound:
                 return None
-            # Podman writes an id without the name of its kind.
-            made = f"sha256:{str(told['Id']).removeprefix('sha256:')}"
+            made = _id_of(told)
             digests = {made} if wanted.is_local else {name.rpartition("@")[2] for name in told.get("RepoDigests") or []}
             return made if wanted.digest in digests else None
+
+        return await self._call(look)
+
+    async def find_named(self, name: str) -> str | None:
+        """The id of the image that the engine has under any name, a tag too: for people at their own engine, never for a job."""
+
+        def look(api: docker.APIClient) -> str | None:
+            try:
+                return _id_of(api.inspect_image(name))
+            except ImageNotFound:
+                return None
 
         return await self._call(look)
 
@@ -150,6 +160,11 @@ class EngineSocket:
             raise _refused(error) from error
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise EngineFailed(f"The engine at {self._socket_file} does not answer: {_plain(error)}") from error
+
+
+def _id_of(told: dict[str, Any]) -> str:
+    # Podman writes an id without the name of its kind.
+    return f"sha256:{str(told['Id']).removeprefix('sha256:')}"
 
 
 def _refused(error: APIError) -> EngineFailed:

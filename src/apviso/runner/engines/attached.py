@@ -68,6 +68,11 @@ class ContainerScan:
         async with asyncio.timeout(_GIVE_SECONDS):
             await asyncio.get_running_loop().sock_sendall(self._stream, order)
 
+    def end_input(self) -> None:
+        """Standard input ends, as it does when the runner dies; what the scan says is still heard."""
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_WR)
+
     async def unlisten(self) -> None:
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)

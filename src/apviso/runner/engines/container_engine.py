@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from apviso.protocol.daemon import ScanImage
 from apviso.protocol.states import EndReason
-from apviso.runner.engines import EngineFailed, Line, Prepared, RunningScan, ScanLabels
+from apviso.runner.engines import EngineFailed, Line, Prepared, ScanLabels
 from apviso.runner.engines.api import EngineFacts, EngineSocket
 from apviso.runner.engines.attached import ContainerScan
 from apviso.runner.engines.containers import HARDENING, INSTALLATION, container_name, create_body, order_inside
@@ -115,15 +115,25 @@ class ContainerEngine:
 
     async def start(
         self, prepared: Prepared, order: ScanOrder, labels: ScanLabels, work_dir: Path, take: Callable[[Line], None]
-    ) -> RunningScan:
-        """The guard's socket lies in a folder of its own, which is all that the container sees of this host."""
+    ) -> ContainerScan:
+        inside = order_inside(order, GUARD_SOCKET, IMAGE_SCANNERS_DIR)
+        line = inside.model_dump_json(by_alias=True).encode() + b"\n"
+        return await self.start_with(prepared, line, urlsplit(order.proxy_url).port or 0, labels, work_dir, take)
+
+    async def start_with(
+        self, prepared: Prepared, line: bytes, guard_port: int, labels: ScanLabels, work_dir: Path, take: Callable[[Line], None]
+    ) -> ContainerScan:
+        """Start what was prepared and give it `line` for its order, whatever that is. Raises EngineFailed.
+
+        The guard's socket lies in a folder of its own, which is all that the container sees of this host.
+        """
         if prepared.image is None:
             raise EngineFailed("The scan image was not prepared.", EndReason.INTERNAL_ERROR)
         await self._sweep_once()
         guard_dir = work_dir / "guard"
         guard_dir.mkdir(mode=0o755, exist_ok=True)
         async with AsyncExitStack() as undo:
-            await undo.enter_async_context(relay.from_socket(guard_dir / GUARD_SOCKET, urlsplit(order.proxy_url).port or 0))
+            await undo.enter_async_context(relay.from_socket(guard_dir / GUARD_SOCKET, guard_port))
             body = create_body(prepared.image, labels, self._installation, guard_dir)
             container = await self._socket.create(container_name(labels), body)
             undo.push_async_callback(self._remove, container)
@@ -132,8 +142,7 @@ class ContainerEngine:
             scan = ContainerScan(self._socket, container, stream, take, self._most_bytes)
             undo.push_async_callback(scan.unlisten)
             await self._socket.start(container)
-            inside = order_inside(order, GUARD_SOCKET, IMAGE_SCANNERS_DIR)
-            await scan.give(inside.model_dump_json(by_alias=True).encode() + b"\n")
+            await scan.give(line)
             scan.undo = undo.pop_all()
         return scan
 
