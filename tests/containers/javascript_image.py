@@ -15,6 +15,8 @@ from tests.upkeep.sources import ROOT
 
 EXAMPLE = ROOT / "deploy/scan/examples/javascript"
 CONTAINERFILE = EXAMPLE / "Containerfile"
+# Debian's Node reads these parts of its own from the disk.
+_SHARED_PARTS = tuple(Path("/usr/share/nodejs", name) for name in ("acorn", "acorn-walk", "cjs-module-lexer", "undici"))
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
 
 
@@ -24,6 +26,7 @@ def build_javascript_image(client: docker.DockerClient, tag: str) -> str:
     told = subprocess.run(["ldd", str(node)], capture_output=True, text=True, timeout=30, check=True).stdout
     files = {"usr/bin/node": node, "scan.js": EXAMPLE / "scan.js"}
     files |= {name.lstrip("/"): Path(name).resolve() for name in _LIBRARY.findall(told)}
+    files |= {str(part).lstrip("/"): part for part in _SHARED_PARTS if part.is_dir()}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, path in sorted(files.items()):

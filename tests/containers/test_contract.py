@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,20 +11,32 @@ import signal
 import subprocess
 import sys
 import time
+from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apviso.cli.exits import Exit
+from apviso.protocol.scan_events import CoverageLine, Found
 from apviso.runner.conformance.checks import CHECKS, Check, Outcome, judge_trials
 from apviso.runner.conformance.situations import Situation
 from apviso.runner.conformance.trial import Stand, run_trial
 from apviso.runner.engines.container_engine import ContainerEngine
+from apviso.runner.engines.signatures import Trust
+from apviso.runner.output import parse_line
+from apviso.scanning import relay
+from apviso.scanning.guard import rules_for, start_guard
+from apviso.scanning.verdict import ScanExit
 from tests.containers.contract_programs import FAILURES, WARNINGS, Breach
 from tests.containers.javascript_image import CONTAINERFILE, EXAMPLE, build_javascript_image
 from tests.containers.private_engine import PrivateEngine
+from tests.containers.private_registry import missing_parts as registry_lacks
+from tests.containers.private_registry import registry_process
 from tests.containers.running import INSTALLATION
+from tests.scanning.certificates import self_signed
+from tests.scanning.orders import limits_of, order_for, target_at
 
 pytestmark = pytest.mark.slow
 TAG = "apviso-scan-js:test"
@@ -78,6 +91,58 @@ def test_scan_image_of_the_product_passes_every_check(engine_here: PrivateEngine
 
     assert [(check["code"], check["outcome"]) for check in told["checks"]] == [(code, "passed") for code in CHECKS], told
     assert engine_here.containers() == []
+
+
+async def test_example_signed_in_a_registry_is_fetched_and_scans_a_target(
+    engine_here: PrivateEngine, javascript_image: str, scanners_dir: Path, tmp_path: Path
+) -> None:
+    """As the how-to has it: pushed, signed by its digest, named in the runner's settings with the key."""
+    lacking = registry_lacks()
+    if lacking and "CI" not in os.environ:
+        pytest.skip(f"no signed image can be made here; missing: {', '.join(lacking)}")
+    with registry_process(tmp_path) as registry:
+        pushed = registry.push(replace(engine_here, image=javascript_image), "scan/javascript")
+        key = registry.new_key("scan-images")
+        registry.sign(pushed, key)
+        engine = ContainerEngine("docker", engine_here.socket_file, pushed, INSTALLATION, Trust("require", key))
+        trial = await run_trial(Stand(engine, await engine.prepare(None), scanners_dir, tmp_path), Situation.ORDINARY)
+        engine_here.client.images.remove(pushed)
+
+    assert codes(judge_trials({Situation.ORDINARY: trial}), Outcome.FAILED, Outcome.WARNING) == set()
+    assert (trial.exit_code, trial.paths) == (ScanExit.LOOKED, [trial.scan_path])
+
+
+async def test_example_reaches_a_target_with_tls_through_the_socket_file(scanners_dir: Path, tmp_path: Path) -> None:
+    if shutil.which("node") is None and "CI" not in os.environ:
+        pytest.skip("the example in JavaScript needs Node")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=self_signed(tmp_path)) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        guard = await start_guard(rules_for("scan-1", target_at(url), limits_of(), {}, None), scanners_dir, tmp_path, 60)
+        try:
+            async with relay.from_socket(tmp_path / "proxy.sock", int(guard.proxy_url.rpartition(":")[2])):
+                order = order_for(url).model_copy(update={"proxy_socket": str(tmp_path / "proxy.sock")})
+                process = await asyncio.create_subprocess_exec("node", EXAMPLE / "scan.js", stdin=PIPE, stdout=PIPE)
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(order.model_dump_json(by_alias=True).encode() + b"\n")
+                said = [parse_line(line) for line in (await process.stdout.read()).splitlines()]
+                code = await process.wait()
+        finally:
+            counters = await guard.close()
+
+    assert code == ScanExit.LOOKED
+    assert [line.finding.title for line in said if isinstance(line, Found)] == [
+        "Missing header content-security-policy",
+        "Missing header x-content-type-options",
+    ]
+    assert said[-1] == CoverageLine(complete=True, pages=1)
+    assert (counters.requests, counters.refused) == (1, 0)
 
 
 @pytest.mark.parametrize("breach", FAILURES, ids=lambda breach: breach.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,18 +10,29 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from apviso.protocol import limits, states
+from apviso.protocol.findings import ReportedFinding
+from apviso.protocol.limits import Limits
 from apviso.protocol.readiness import CheckCode
+from apviso.protocol.scan_events import CoverageLine, Found, Log, Phase, Progress, Stats
+from apviso.protocol.targets import JobTarget
 from apviso.protocol.timers import Timers
+from apviso.protocol.wire import Wire
 from apviso.runner.config import ENVIRONMENT, Config
+from apviso.runner.conformance.checks import CHECKS
+from apviso.runner.output import parse_line
+from apviso.scanning.order import ScanOrder
+from apviso.scanning.verdict import ScanExit
 from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
 from apviso.server.openapi import document
 from apviso.server.problem_advice import ADVICE
 from apviso.server.scans.lifecycle import Due
 from apviso.server.settings import Settings
+from tests.scanning.orders import order_for
 from tests.upkeep.sources import ROOT, modules, read
 
 REFERENCE = ROOT / "docs/reference"
@@ -89,6 +101,52 @@ def test_settings_page_names_every_setting_of_the_runner() -> None:
     page = read("docs/reference/runner-settings.md")
 
     assert unnamed(page, [*Config.model_fields, *ENVIRONMENT.values()]) == set()
+
+
+def fields(*models: type[Wire]) -> set[str]:
+    """As they are written outside."""
+    return {str(field.alias) for model in models for field in model.model_fields.values()}
+
+
+def test_contract_page_names_every_field_of_order_and_lines() -> None:
+    page = read("docs/reference/scan-image.md")
+
+    assert unnamed(page, fields(ScanOrder, JobTarget, Limits)) == set()
+    assert unnamed(page, fields(Log, Phase, Progress, Stats, Found, CoverageLine, ReportedFinding)) == set()
+
+
+def test_contract_page_gives_every_exit_code_and_every_check() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", read("docs/reference/scan-image.md"), re.MULTILINE))
+
+    assert {str(int(code)) for code in ScanExit} | set(CHECKS) <= rows
+
+
+@pytest.mark.parametrize(
+    ("line", "fits"),
+    [
+        ({"type": "log", "message": "begun"}, True),
+        ({"type": "finding", "finding": {"title": "A flaw", "severity": "low", "later": 1}}, True),
+        ({"type": "coverage", "complete": True}, True),
+        ({"message": "no kind"}, False),
+        ({"type": "note", "message": "unknown kind"}, False),
+        ({"type": "progress", "percent": 101}, False),
+        ({"type": "finding", "finding": {"title": "A flaw", "severity": "grave"}}, False),
+        ({"type": "coverage", "reasons": []}, False),
+    ],
+)
+def test_schema_of_a_line_says_what_a_runner_says(line: dict[str, object], fits: bool) -> None:
+    schema = json.loads(read("docs/reference/scan-line.schema.json"))
+
+    assert (parse_line(json.dumps(line).encode()) is not None) == fits
+    assert jsonschema_rs.is_valid(schema, line) == fits
+
+
+def test_schema_of_the_order_takes_an_order_and_no_half_one() -> None:
+    schema = json.loads(read("docs/reference/scan-order.schema.json"))
+    order = order_for("http://127.0.0.1:1/").model_dump(mode="json", by_alias=True)
+
+    assert jsonschema_rs.is_valid(schema, order | {"fromALaterVersion": 1})
+    assert not jsonschema_rs.is_valid(schema, {name: value for name, value in order.items() if name != "target"})
 
 
 def test_metrics_page_names_every_metric_of_the_code() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import tempfile
@@ -16,6 +17,9 @@ from apviso.runner.engines import EngineFailed
 from apviso.runner.engines.api import EngineSocket
 from apviso.runner.engines.choice import find_container_engine, socket_of
 from apviso.runner.engines.container_engine import ContainerEngine
+
+# A little more than all trials may take together.
+MOST_SECONDS = 600.0
 
 
 class NoSuchImage(Exception):
@@ -47,7 +51,10 @@ async def check_image(
         # The socket of the guard lies below it, and the engine must be able to see it.
         with tempfile.TemporaryDirectory(prefix="scan-image-check-") as folder:
             stand = Stand(engine, await engine.prepare(None), scanners_dir, Path(folder))
-            trials = await _run_trials(stand, on_trial)
+            async with asyncio.timeout(MOST_SECONDS):
+                trials = await _run_trials(stand, on_trial)
+    except TimeoutError as error:
+        raise EngineFailed(f"The check did not come to an end within {MOST_SECONDS:.0f} s; the engine is too slow.") from error
     finally:
         await engine.end_leftovers()
     checks = judge_trials(trials)
