@@ -31,10 +31,11 @@ def watch_starter() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def fetch(order: Order, path: str) -> str:
+def fetch(order: Order, path: str, **headers: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": order["proxyUrl"], "https": order["proxyUrl"]}))
     try:
-        with opener.open(order["target"]["scanUrl"].rstrip("/") + path, timeout=10) as answer:
+        asked = urllib.request.Request(order["target"]["scanUrl"].rstrip("/") + path, headers=headers)
+        with opener.open(asked, timeout=10) as answer:
             return str(answer.read().decode())
     except HTTPError as error:
         return str(error.code)
@@ -67,6 +68,12 @@ def repeat_the_page(order: Order) -> None:
     sys.stdout.write("and in no JSON: " + fetch(order, "/echo") + "\n")
 
 
+def take_turns(order: Order) -> None:
+    say(type="log", message="identities " + " ".join(order["identities"]))
+    for name in (*order["identities"], "anonymous", "stranger"):
+        say(type="log", message=f"as {name}: " + fetch(order, "/echo", **{"X-Apviso-Identity": name}))
+
+
 def babble(order: Order) -> None:
     for number in range(30):
         sys.stdout.write(f"not json {number}\n")
@@ -93,6 +100,7 @@ BEHAVIORS: dict[str, Callable[[Order], object]] = {
     "brief": lambda order: time.sleep(1.5),
     "echoes": repeat_the_page,
     "babbles": babble,
+    "turns": take_turns,
     "crashes": lambda order: os._exit(7),
     "dies": lambda order: os.kill(os.getpid(), signal.SIGKILL),
     "finds": find,

@@ -47,14 +47,14 @@ def test_stop_by_the_runners_own_doing_is_retried_by_the_control_plane() -> None
 
 
 def test_verdict_of_a_clean_scan_is_told_as_it_is() -> None:
-    finish = ending_of_verdict(CLEAN, ScanExit(0), None).as_finish(2, 9, {"engine": "process"})
+    finish = ending_of_verdict(CLEAN, ScanExit(0), ()).as_finish(2, 9, {"engine": "process"})
 
     assert (finish.status, finish.end_reason, finish.error_code, finish.error_message) == ("completed", "completed", None, None)
     assert (finish.attempt, finish.last_seq, finish.coverage.complete) == (2, 9, True)
 
 
 def test_verdict_of_a_scan_whose_target_is_gone_afterwards_is_not_complete() -> None:
-    ending = ending_of_verdict(CLEAN, ScanExit(0), "connection refused")
+    ending = ending_of_verdict(CLEAN, ScanExit(0), ["target_lost: connection refused"])
 
     assert ending.status == "completed"
     assert not ending.coverage.complete
@@ -62,13 +62,13 @@ def test_verdict_of_a_scan_whose_target_is_gone_afterwards_is_not_complete() -> 
 
 
 def test_verdict_of_a_scan_that_the_system_killed_for_memory_names_the_memory() -> None:
-    ending = ending_of_verdict(CLEAN, ScanExit(-9, out_of_memory=True), None)
+    ending = ending_of_verdict(CLEAN, ScanExit(-9, out_of_memory=True), ())
 
     assert (ending.status, ending.end_reason) == ("failed", EndReason.OUT_OF_MEMORY)
 
 
 def test_finish_whose_events_are_missing_is_never_a_clean_one() -> None:
-    finish = without_missing_events(ending_of_verdict(CLEAN, ScanExit(0), None).as_finish(1, 50, {}), 20)
+    finish = without_missing_events(ending_of_verdict(CLEAN, ScanExit(0), ()).as_finish(1, 50, {}), 20)
 
     assert (finish.status, finish.end_reason, finish.last_seq, finish.coverage.complete) == ("failed", "upload_incomplete", 20, False)
 

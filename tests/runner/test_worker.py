@@ -166,6 +166,25 @@ async def test_target_credentials_reach_the_target_and_nothing_that_leaves_the_h
     assert plane.token.secret not in plane.received()
 
 
+async def test_scan_may_look_as_each_identity_of_the_order_and_as_nobody_else(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, tmp_path: Path
+) -> None:
+    auth = tmp_path / "auth.toml"
+    entries = [f'[[targets]]\ndomain = "127.0.0.1"\ntype = "bearer"\ntoken = "token-of-{n}"\nidentity = "{n}"\n' for n in ("admin", "user")]
+    auth.write_text("".join(entries))
+    auth.chmod(0o600)
+    job = FakeJob(job_body(scan_url=application.url, domain="turns.localhost"))
+
+    finish = await run_to_its_end(plane, start_daemon, job, target_auth_config_file=auth)
+
+    told = [message for message in job.messages() if message.startswith(("identities", "as "))]
+    assert told == ["identities admin user", "as admin: hello Bearer ******", "as user: hello Bearer ******", "as anonymous: hello ",
+                    "as stranger: 403"]  # fmt: skip
+    assert application.authorizations[-4:] == ["Bearer token-of-admin", "Bearer token-of-user", "", "Bearer token-of-admin"]
+    assert [reason.partition(":")[0] for reason in finish["coverage"]["reasons"]] == ["unknown_identity"]
+    assert finish["coverage"]["complete"] is False
+
+
 async def preflight_of(plane: FakeControlPlane, start_daemon: StartDaemon, job: FakeJob, **settings: Any) -> dict[str, Any]:
     await run_to_its_end(plane, start_daemon, job, **settings)
     assert job.preflight is not None

@@ -36,9 +36,16 @@ def test_allowed_host_of_no_exact_address_is_refused(url: str) -> None:
 def test_rules_carry_limits_and_hide_credentials() -> None:
     limits = limits_of(methods=["get"], max_requests=7)
 
-    rules = rules_for("scan-1", target_at("http://h:81/"), limits, {"Cookie": "session=hidden"}, Path("/somewhere/log"))
+    rules = rules_for(
+        "scan-1",
+        target_at("http://h:81/"),
+        limits,
+        {"admin": {"Cookie": "session=hidden"}, "user": {"Cookie": "hidden-2"}},
+        Path("/somewhere/log"),
+    )
 
     assert rules.allowed == [AllowedHost(scheme="http", host="h", port=81)]
     assert (rules.methods, rules.max_requests, rules.request_log) == (["GET"], 7, "/somewhere/log")
     assert rules.headers == {"Cookie": "session=hidden"}
+    assert list(rules.identities) == ["admin", "user"]
     assert "hidden" not in repr(rules)

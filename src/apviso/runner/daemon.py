@@ -36,6 +36,7 @@ from apviso.runner.rotation import RotationLoop
 from apviso.runner.shutdown import Outcome, Shutdown, StopRequest
 from apviso.runner.station import Station
 from apviso.runner.status_file import DaemonStatus, keep_status, snapshot, write_status
+from apviso.runner.target_auth.file import find_target_auth_file
 from apviso.runner.watchdog import Watchdog
 from apviso.runner.worker import Worker
 from apviso.runner.workspace import Workspace
@@ -194,7 +195,7 @@ class Daemon:
     def _facts(self, station: Station) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
         return provider_state(self.environ), capabilities(
             self.environ,
-            has_target_auth=self.config.target_auth_config_file is not None,
+            has_target_auth=find_target_auth_file(self.config) is not None,
             engine=station.engine.describe(),
             scanners=scanner_facts(station.scanners()),
         )

@@ -28,8 +28,10 @@ from apviso.runner.private_files import ExposedFile
 from apviso.runner.redaction import MIN_SECRET_LENGTH, Redactor
 from apviso.runner.refusals import CallFailed, IdentityRejected
 from apviso.runner.scope import BadScope, load_scope
-from apviso.runner.secrets import BadTargetAuth, load_target_auth
 from apviso.runner.setup import Setup, control_plane
+from apviso.runner.target_auth.browser_state import read_browser_state
+from apviso.runner.target_auth.entries import BrowserStateAuth
+from apviso.runner.target_auth.file import BadTargetAuth, find_target_auth_file, load_target_auth
 from apviso.runner.trust import BadAuthority
 from apviso.scanning.environment import default_dir, status
 
@@ -197,16 +199,19 @@ def check_scope(setup: Setup) -> DoctorCheck:
 
 
 def check_target_auth(config: Config) -> Iterable[DoctorCheck]:
-    path = config.target_auth_config_file
+    path = find_target_auth_file(config)
     try:
         entries = load_target_auth(path)
+        for entry in entries:
+            if isinstance(entry, BrowserStateAuth):
+                read_browser_state(entry.state_file)
     except (BadTargetAuth, ExposedFile, OSError) as error:
         yield failure("target_auth", str(error), "Correct the file; until then every scan fails its preflight.")
         return
     if path is None:
         yield ok("target_auth", "No credentials for targets are configured")
         return
-    yield ok("target_auth", f"{len(entries)} targets have credentials")
+    yield ok("target_auth", f"{len(entries)} entries in {path}")
     if any(len(value) < MIN_SECRET_LENGTH for entry in entries for value in entry.values() if value):
         message = f"A secret is shorter than {MIN_SECRET_LENGTH} characters and cannot be recognized in a scan's output"
         yield warning("target_auth_length", message, "Use a longer one.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
@@ -69,14 +69,14 @@ def ending_of_stop(stop: Stop) -> Ending | None:
             assert_never(stop)
 
 
-def ending_of_verdict(verdict: Verdict, exit_: ScanExit, target_after: str | None) -> Ending:
-    """`target_after` says why the target could not be reached after the scan, None where it could."""
+def ending_of_verdict(verdict: Verdict, exit_: ScanExit, gaps: Sequence[str]) -> Ending:
+    """`gaps` say, as `code: sentence`, what a look at the target after the scan missed: itself, or a login."""
     if exit_.out_of_memory:
         return failed(EndReason.OUT_OF_MEMORY, "The system ended the scan because memory ran out.")
     ending = Ending(verdict.status, verdict.end_reason, verdict.message, verdict.coverage)
-    if target_after is None or verdict.status != "completed":
+    if not gaps or verdict.status != "completed":
         return ending
-    reasons = [f"target_lost: After the scan the target could not be reached any more: {target_after}"[:500], *verdict.coverage.reasons]
+    reasons = [*(gap[:500] for gap in gaps), *verdict.coverage.reasons]
     return replace(ending, coverage=Coverage(complete=False, reasons=reasons[:50]))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,12 +18,14 @@ from apviso.runner.attempts import Attempt, Stop
 from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed
 from apviso.runner.engines import EngineFailed, Prepared, RunningScan, ScanExit, ScanLabels
 from apviso.runner.job_log import JobLog
+from apviso.runner.login_checks import lost_logins
 from apviso.runner.output import ScanOutput
 from apviso.runner.reachability import probe
 from apviso.runner.records import AttemptFiles, ProcessMark
 from apviso.runner.retrying import unless
 from apviso.runner.spool import Spool, SpoolFull
 from apviso.runner.station import Station
+from apviso.runner.target_auth.identities import TargetIdentity, Whereabouts
 from apviso.scanning.guard import Guard, GuardCounters, GuardFailed, rules_for, start_guard
 from apviso.scanning.order import ScanOrder
 from apviso.scanning.verdict import judge
@@ -47,7 +49,7 @@ class Execution:
     files: AttemptFiles
     spool: Spool
     job_log: JobLog
-    headers: Mapping[str, str] = field(repr=False)
+    identities: Sequence[TargetIdentity] = ()
     addresses: Sequence[str] = ()
     _guard: Guard | None = field(default=None, init=False)
     _scan: RunningScan | None = field(default=None, init=False)
@@ -95,7 +97,8 @@ class Execution:
     async def run(self, permit_seconds: float) -> Ending | None:
         """How the scan ended; None where nothing may be told any more."""
         job = self.attempt.job
-        rules = rules_for(job.scan.id, job.target, job.limits, self.headers, self.files.work / "requests.ndjson", self.addresses)
+        headers = {identity.name: identity.headers for identity in self.identities}
+        rules = rules_for(job.scan.id, job.target, job.limits, headers, self.files.work / "requests.ndjson", self.addresses)
         try:
             self._guard = await start_guard(rules, self.station.scanners_dir, self.files.work, permit_seconds)
         except GuardFailed as error:
@@ -156,6 +159,7 @@ class Execution:
             retest_findings=job.scan.retest_findings,
             target=job.target,
             limits=job.limits,
+            identities=[identity.name for identity in self.identities],
             proxy_url=guard.proxy_url,
             work_dir=str(self.files.work),
             scanners_dir=str(self.station.scanners_dir),
@@ -185,5 +189,14 @@ class Execution:
             return ending_of_stop(stop)
         code = None if stop is Stop.TIMED_OUT else exit_.code
         verdict = judge(code, output.said, self._told, self.attempt.job.limits)
-        after = await unless(self.attempt.stopping, probe(self.attempt.job.target.scan_url, self.headers, self.addresses))
-        return ending_of_verdict(verdict, exit_, after.problem if after else None)
+        gaps = await unless(self.attempt.stopping, self._look_afterwards())
+        return ending_of_verdict(verdict, exit_, gaps or ())
+
+    async def _look_afterwards(self) -> list[str]:
+        """What the target no longer is, as gaps of the coverage: there, and open to these identities."""
+        job = self.attempt.job
+        headers = self.identities[0].headers if self.identities else {}
+        after = await probe(job.target.scan_url, headers, self.addresses)
+        if after.problem is not None:
+            return [f"target_lost: After the scan the target could not be reached any more: {after.problem}"]
+        return await lost_logins(self.identities, Whereabouts(job.target.scan_url, self.addresses, job.limits.exclude_paths))

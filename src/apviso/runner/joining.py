@@ -24,6 +24,7 @@ from apviso.runner.identity import Identity
 from apviso.runner.redaction import Redactor
 from apviso.runner.refusals import CallFailed, NoAnswer
 from apviso.runner.setup import Setup, control_plane
+from apviso.runner.target_auth.file import find_target_auth_file
 from apviso.runner.trust import BadAuthority
 from apviso.runner.workspace import Workspace
 from apviso.scanning.environment import default_dir, status
@@ -96,7 +97,7 @@ def _registration(setup: Setup, wish: Wish, token: Token, engine: Engine) -> Reg
         provider_state=provider_state(setup.environ),
         capabilities=capabilities(
             setup.environ,
-            has_target_auth=setup.config.target_auth_config_file is not None,
+            has_target_auth=find_target_auth_file(setup.config) is not None,
             engine=engine.describe(),
             scanners=scanner_facts(status(setup.config.scanners_dir or default_dir())),
         ),

@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 
-from apviso.protocol.daemon import Preflight, PreflightCheck
 from apviso.protocol.limits import Limits
 from apviso.protocol.states import EndReason
 from apviso.protocol.targets import JobTarget
-from apviso.runner.private_files import ExposedFile
-from apviso.runner.reachability import Reachability, leads_to_login, probe
+from apviso.runner.examination import Examination
+from apviso.runner.login_checks import check_login, check_target_auth, take_on_identities
+from apviso.runner.reachability import Reachability, probe
 from apviso.runner.scope import BadScope, Destination, judge, load_scope, resolve
-from apviso.runner.secrets import BadTargetAuth, find_auth, load_target_auth
 from apviso.runner.station import Station
+from apviso.runner.target_auth.identities import Whereabouts
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
 
 # With these another runner may fare better, so the attempt is given back instead of ending the scan.
 GIVEN_BACK = frozenset({EndReason.ENGINE_UNAVAILABLE, EndReason.DISK_FULL})
-
-
-@dataclass
-class Examination:
-    """`reason` is that of the first failure; `headers` are the target's credentials, for the guard alone.
-
-    `addresses` are those that the scope was judged by: nothing else is dialed afterwards."""
-
-    checks: dict[str, PreflightCheck] = field(default_factory=dict)
-    reason: EndReason | None = None
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    addresses: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return self.reason is None
-
-    @property
-    def message(self) -> str:
-        return next((check.message for check in self.checks.values() if not check.ok), "")
-
-    def passed(self, name: str, message: str) -> None:
-        self.checks[name] = PreflightCheck(ok=True, message=message)
-
-    def failed(self, name: str, reason: EndReason, message: str, remediation: str) -> None:
-        self.checks[name] = PreflightCheck(ok=False, message=message[:2000], remediation=remediation)
-        self.reason = self.reason or reason
-
-    def as_call(self, attempt: int) -> Preflight:
-        return Preflight(
-            attempt=attempt, ok=self.ok, checks=self.checks, error_code=self.reason, error_message=None if self.ok else self.message
-        )
 
 
 async def examine(station: Station, target: JobTarget, limits: Limits) -> Examination:
@@ -58,10 +25,14 @@ async def examine(station: Station, target: JobTarget, limits: Limits) -> Examin
     await _check_engine(found, station)
     _check_disk(found, station)
     in_scope = await _check_scope(found, station, target)
-    _check_target_auth(found, station, target)
+    entries = check_target_auth(found, station, target)
     if in_scope and found.ok:
-        _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses))
-        await _check_login(found, target, limits)
+        place = Whereabouts(target.scan_url, found.addresses, limits.exclude_paths)
+        await take_on_identities(found, station, entries, place)
+        if found.ok:
+            _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses))
+        if found.ok:
+            await check_login(found, place)
     return found
 
 
@@ -109,19 +80,6 @@ async def _check_scope(found: Examination, station: Station, target: JobTarget) 
     return decision.ok
 
 
-def _check_target_auth(found: Examination, station: Station, target: JobTarget) -> None:
-    try:
-        entries = load_target_auth(station.config.target_auth_config_file)
-    except (BadTargetAuth, ExposedFile, OSError) as error:
-        found.failed("target_auth", EndReason.INVALID_CONFIG, str(error), "Correct the file, then run `apviso doctor`.")
-        return
-    for entry in entries:
-        station.redactor.learn(*entry.values())
-    fitting = find_auth(entries, target)
-    found.headers = fitting.headers() if fitting is not None else {}
-    found.passed("target_auth", "Credentials are configured." if found.headers else "No credentials are configured for this target.")
-
-
 def _check_target(found: Examination, target: JobTarget, answer: Reachability) -> None:
     if answer.problem is not None:
         remedy = "Check that the application runs and that this host can reach it."
@@ -131,10 +89,3 @@ def _check_target(found: Examination, target: JobTarget, answer: Reachability) -
         found.failed("target", EndReason.AUTH_FAILED, "The target refuses the configured credentials (401).", remedy)
     else:
         found.passed("target", f"The target answers ({answer.status}).")
-
-
-async def _check_login(found: Examination, target: JobTarget, limits: Limits) -> None:
-    """Credentials that have run out are often answered with a redirect to the login instead of a 401."""
-    if found.ok and found.headers and await leads_to_login(target.scan_url, found.headers, limits.exclude_paths, found.addresses):
-        remedy = "Renew the credentials in the target auth file."
-        found.failed("target", EndReason.AUTH_FAILED, "The target leads to its login in spite of the configured credentials.", remedy)

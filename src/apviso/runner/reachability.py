@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
 import httpx2
 
-from apviso.scanning.first_look import MAX_BODY_BYTES, MAX_HOPS, is_other_path, same_place, shows_password
+from apviso.runner.target_http import TROUBLES, asked, beginning, open_target_client, words
+from apviso.scanning.first_look import MAX_HOPS, is_other_path, same_place, shows_password
 from apviso.scanning.links import is_excluded
 
 PROBE_SECONDS = 10.0
-CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -24,14 +22,6 @@ class Reachability:
 
     status: int | None = None
     problem: str | None = None
-
-
-def _any_certificate() -> ssl.SSLContext:
-    # Internal applications have private certificates; the guard does not check them either, and says so.
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def probe(url: str, headers: Mapping[str, str], addresses: Sequence[str] = ()) -> Reachability:
@@ -49,13 +39,13 @@ async def probe(url: str, headers: Mapping[str, str], addresses: Sequence[str] =
 
 async def _probe_at(url: str, headers: Mapping[str, str], address: str) -> Reachability:
     try:
-        async with asyncio.timeout(PROBE_SECONDS), _client() as client:
+        async with asyncio.timeout(PROBE_SECONDS), open_target_client() as client:
             status = await _ask(client, "HEAD", url, headers, address)
             return Reachability(status if status < 400 else await _ask(client, "GET", url, headers, address))
     except TimeoutError:
         return Reachability(problem=f"no answer within {PROBE_SECONDS:g} s")
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        return Reachability(problem=_words(error))
+    except TROUBLES as error:
+        return Reachability(problem=words(error))
 
 
 async def leads_to_login(url: str, headers: Mapping[str, str], exclude_paths: Sequence[str], addresses: Sequence[str] = ()) -> bool:
@@ -63,9 +53,9 @@ async def leads_to_login(url: str, headers: Mapping[str, str], exclude_paths: Se
 
     False where that cannot be found out: the scan's own looks tell what is wrong then."""
     try:
-        async with asyncio.timeout(PROBE_SECONDS), _client() as client:
+        async with asyncio.timeout(PROBE_SECONDS), open_target_client() as client:
             return await _follow_to_login(client, url, headers, exclude_paths, next(iter(addresses), ""))
-    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+    except (TimeoutError, *TROUBLES):
         return False
 
 
@@ -77,41 +67,13 @@ async def _follow_to_login(
         # The credentials are the target's alone, and no excluded page is asked for, not even to find this out.
         if not same_place(url, start_url) or is_excluded(url, exclude_paths):
             return False
-        async with _asked(client, "GET", url, headers, address) as answer:
+        async with asked(client, "GET", url, headers, address) as answer:
             if not answer.has_redirect_location:
-                return is_other_path(url, start_url) and shows_password(await _beginning(answer))
+                return is_other_path(url, start_url) and shows_password(await beginning(answer))
             url = urljoin(url, answer.headers["location"])
     return False
 
 
-async def _beginning(answer: httpx2.Response) -> bytes:
-    """As much of a page as a look reads, however long it is."""
-    page = b""
-    async for part in answer.aiter_bytes():
-        page += part
-        if len(page) >= MAX_BODY_BYTES:
-            break
-    return page
-
-
-def _client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(verify=_any_certificate(), trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS)
-
-
-def _asked(
-    client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], address: str
-) -> AbstractAsyncContextManager[httpx2.Response]:
-    """A request for `url` that is sent to `address`, where one is given."""
-    asked = httpx2.URL(url)
-    dialed = asked.copy_with(host=address) if address else asked
-    named = {"Host": asked.netloc.decode("ascii")} if address else {}
-    return client.stream(method, dialed, headers={**named, **headers}, extensions={"sni_hostname": asked.raw_host.decode()})
-
-
 async def _ask(client: httpx2.AsyncClient, method: str, url: str, headers: Mapping[str, str], address: str) -> int:
-    async with _asked(client, method, url, headers, address) as answer:
+    async with asked(client, method, url, headers, address) as answer:
         return answer.status_code
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -141,7 +141,7 @@ class Worker:
             self._files,
             spool,
             JobLog(self._station.workspace.job_logs, attempt.key),
-            found.headers,
+            found.identities,
             found.addresses,
         )
         attempt.phase = "running"

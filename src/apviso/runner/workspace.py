@@ -30,6 +30,10 @@ class Workspace:
         return self.root / "scope.toml"
 
     @property
+    def target_auth_file(self) -> Path:
+        return self.root / "target-auth.toml"
+
+    @property
     def identity_file(self) -> Path:
         return self.root / "identity.json"
 

@@ -44,6 +44,8 @@ HANDSHAKE_USER = b"handshake:"
 OVERRIDES = (
     "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
 )  # fmt: skip
+# Says as whom a request is to be sent; never reaches the target.
+IDENTITY_HEADER = "X-Apviso-Identity"
 # Counted one by one beside their class: they tell that the target refused to be looked at.
 TELLING_STATUSES = frozenset({401, 403, 429})
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -60,6 +62,7 @@ SENTENCES = {
     "malformed": "this request cannot be understood for certain",
     "stranger": "this process does not belong to the user who runs the scan",
     "not_a_handshake": "this tunnel carries TLS handshakes only",
+    "unknown_identity": "the target has no identity of this name",
 }
 
 
@@ -136,6 +139,7 @@ class Rules:
         self.max_requests = int(told["maxRequests"])
         self.excluded = [re.compile(pattern, re.IGNORECASE) for pattern in told["excludePaths"]]
         self.headers: dict[str, str] = dict(told["headers"])
+        self.identities: dict[str, dict[str, str]] = {**told.get("identities", {}), "anonymous": {}}
         self.request_log: str | None = told.get("requestLog")
         self.addresses: dict[str, list[str]] = {
             normal_host(h["host"]): [str(address) for address in h.get("addresses") or ()] for h in told["allowed"]
@@ -156,6 +160,18 @@ class Rules:
             raise Refused("method_not_allowed")
         if any(pattern.search(text) for pattern in self.excluded for text in spellings(path)):
             raise Refused("excluded_path")
+
+    def check_identity(self, name: str | None) -> None:
+        if name is not None and name not in self.identities:
+            raise Refused("unknown_identity")
+
+    def credentials(self, name: str | None) -> tuple[set[str], dict[str, str]]:
+        """For a known identity, or None for the default one: names of headers to take away, and headers to add.
+
+        Who names an identity is to be seen as that one alone, so what any of them would send goes first."""
+        if name is None:
+            return set(), self.headers
+        return {header for headers in self.identities.values() for header in headers}, self.identities[name]
 
     def check_permit(self) -> None:
         if boot_time() >= self.permit_until:
@@ -337,9 +353,10 @@ class Gate:
             return
         self.books.requests += 1
         flow.metadata["admitted"] = True
-        for name in OVERRIDES:
+        unwanted, credentials = self.rules.credentials(request.headers.get(IDENTITY_HEADER))
+        for name in (*OVERRIDES, *unwanted, IDENTITY_HEADER):
             request.headers.pop(name, None)
-        for name, value in self.rules.headers.items():
+        for name, value in credentials.items():
             request.headers[name] = value
         request.headers["User-Agent"] = f"{request.headers.get('User-Agent', '')} {SIGNATURE}".strip()
         request.headers["X-Scan-Id"] = self.rules.scan_id
@@ -351,6 +368,7 @@ class Gate:
         if "upgrade" in request.headers:
             raise Refused("upgrade_refused")
         self.rules.check_request(request.method, request.path)
+        self.rules.check_identity(request.headers.get(IDENTITY_HEADER))
         self.rules.check_permit()
 
     async def _admit(self) -> None:

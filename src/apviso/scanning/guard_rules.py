@@ -17,6 +17,8 @@ from apviso.protocol.wire import Wire
 
 Count = Annotated[int, Field(ge=0)]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# The identity that a request names to be sent without credentials.
+ANONYMOUS = "anonymous"
 
 
 class Refusal(StrEnum):
@@ -33,6 +35,7 @@ class Refusal(StrEnum):
     MALFORMED = "malformed"
     STRANGER = "stranger"
     NOT_A_HANDSHAKE = "not_a_handshake"
+    UNKNOWN_IDENTITY = "unknown_identity"
 
 
 class InvalidTarget(ValueError):
@@ -53,6 +56,7 @@ class AllowedHost(Wire):
 class GuardRules(Wire):
     """`headers` are the target's credentials, added to each request by the guard alone and hidden from repr.
 
+    `identities` are those of the names that a request may ask for instead, by `X-Apviso-Identity`.
     `exclude_paths` are regular expressions, searched in path and query without regard to case."""
 
     scan_id: str
@@ -62,6 +66,7 @@ class GuardRules(Wire):
     max_requests: Annotated[int, Field(ge=1)]
     exclude_paths: list[str]
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    identities: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     request_log: str | None = None
 
 
@@ -120,11 +125,14 @@ def rules_for(
     scan_id: str,
     target: JobTarget,
     limits: Limits,
-    headers: Mapping[str, str],
+    identities: Mapping[str, Mapping[str, str]],
     request_log: Path | None,
     addresses: Sequence[str] = (),
 ) -> GuardRules:
-    """The rules of one attempt; `addresses` are those of the target's host that were judged. Raises InvalidTarget."""
+    """The rules of one attempt. Raises InvalidTarget.
+
+    `identities` are headers by the name of their identity, the default one first; `addresses` those of the target's host that were judged.
+    """
     return GuardRules(
         scan_id=scan_id,
         allowed=[allowed_host(target.scan_url).model_copy(update={"addresses": tuple(addresses)})],
@@ -132,6 +140,7 @@ def rules_for(
         requests_per_second=limits.requests_per_second,
         max_requests=limits.max_requests,
         exclude_paths=limits.exclude_paths,
-        headers=dict(headers),
+        headers=dict(next(iter(identities.values()), {})),
+        identities={name: dict(headers) for name, headers in identities.items()},
         request_log=str(request_log) if request_log else None,
     )

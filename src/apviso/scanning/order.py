@@ -25,9 +25,8 @@ IMAGE_PROXY_PORT = 3128
 class ScanOrder(Wire):
     """`proxy_url` is the guard, the only way to the target; `work_dir` and `scanners_dir` are absolute paths.
 
-    `identities` names the credentials that the guard adds, the one it adds by itself first; `api_document` is the address, or the path on
-    the target, of an OpenAPI document.
-
+    `identities` are the names that a request may carry as `X-Apviso-Identity`; the first is what it is sent as when it names none.
+    `api_document` is the address, or the path on the target, of an OpenAPI document.
     Where the scan has no network, the guard is at `proxy_socket`, and the scan itself shows it at `proxy_url` on its own loopback.
     """
 
@@ -38,9 +37,9 @@ class ScanOrder(Wire):
     retest_findings: list[Finding] = Field(default_factory=list)
     target: JobTarget
     limits: Limits
+    identities: list[str] = Field(default_factory=list)
     proxy_url: str
     proxy_socket: str | None = None
-    identities: list[str] = Field(default_factory=list)
     api_document: str | None = None
     work_dir: str
     scanners_dir: str

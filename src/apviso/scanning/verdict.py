@@ -152,7 +152,7 @@ def _refused(counters: GuardCounters) -> list[_Remark]:
     number = counters.refusals.get(Refusal.HOST_NOT_ALLOWED, 0)
     if _many(number, counters, MANY_REFUSED):
         found.append(_Remark(f"off_target_refused: {number} requests to other addresses than the target's were refused."))
-    rest = (Refusal.UPGRADE_REFUSED, Refusal.BODY_TOO_LARGE, Refusal.QUEUE_FULL, Refusal.MALFORMED)
+    rest = (Refusal.UPGRADE_REFUSED, Refusal.BODY_TOO_LARGE, Refusal.QUEUE_FULL, Refusal.MALFORMED, Refusal.UNKNOWN_IDENTITY)
     found += [_Remark(f"{reason}: {number} requests were refused.") for reason in rest if (number := counters.refusals.get(reason, 0))]
     return found
 

@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from apviso.protocol.states import Visibility
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import TargetId
 from apviso.runner.private_files import ExposedFile
 from apviso.runner.redaction import PLACEHOLDER, Redactor
-from apviso.runner.secrets import BadTargetAuth, find_auth, load_target_auth
+from apviso.runner.target_auth.file import BadTargetAuth, add_entry, load_target_auth
+from apviso.runner.target_auth.matching import find_entries
 
 CANARY = "canary-secret-value"
 
@@ -43,13 +45,21 @@ def entry(**facts: object) -> str:
             {"Authorization": "Basic " + base64.b64encode(f"ada:{CANARY}".encode()).decode()},
         ),
         ({"type": "cookie", "cookie": f"session={CANARY}; theme=dark"}, {"Cookie": f"session={CANARY}; theme=dark"}),
+        (
+            {"type": "cookies", "cookies": [{"name": "session", "value": CANARY}, {"name": "theme", "value": "dark"}]},
+            {"Cookie": f"session={CANARY}; theme=dark"},
+        ),
+        ({"type": "cookies", "cookies": {"session": CANARY, "theme": "dark"}}, {"Cookie": f"session={CANARY}; theme=dark"}),
+        ({"type": "api_key", "header": "X-Api-Key", "key": CANARY}, {"X-Api-Key": CANARY}),
+        ({"type": "api_key", "cookie": "key", "key": CANARY}, {"Cookie": f"key={CANARY}"}),
     ],
 )
 def test_target_auth_of_each_type_becomes_headers(facts: dict[str, object], headers: dict[str, str], tmp_path: Path) -> None:
-    [auth] = load_target_auth(written(tmp_path, entry(domain="shop.internal", **facts)))
+    [auth] = load_target_auth(written(tmp_path, json.dumps({"targets": [{"domain": "shop.internal", **facts}]}), "auth.json"))
 
     assert auth.headers() == headers
     assert CANARY not in repr(auth)
+    assert (CANARY in auth.values()) is bool(headers)
 
 
 def test_target_auth_with_custom_headers_in_json_is_read(tmp_path: Path) -> None:
@@ -84,16 +94,15 @@ def test_target_auth_with_custom_headers_in_json_is_read(tmp_path: Path) -> None
 def test_target_auth_is_given_only_where_it_belongs(facts: dict[str, object], scanned: JobTarget, given: bool, tmp_path: Path) -> None:
     entries = load_target_auth(written(tmp_path, entry(type="bearer", token=CANARY, **facts)))
 
-    assert (find_auth(entries, scanned) is not None) is given
+    assert bool(find_entries(entries, scanned)) is given
 
 
 def test_target_auth_by_id_wins_over_url_and_domain(tmp_path: Path) -> None:
     places = {"by-domain": {"domain": "shop.internal"}, "by-url": {"url": "https://shop.internal"}, "by-id": {"id": "target-1"}}
     text = "".join(entry(type="bearer", token=token, **facts) for token, facts in places.items())
 
-    found = find_auth(load_target_auth(written(tmp_path, text)), target())
+    [found] = find_entries(load_target_auth(written(tmp_path, text)), target())
 
-    assert found is not None
     assert found.headers() == {"Authorization": "Bearer by-id"}
 
 
@@ -105,6 +114,15 @@ def test_target_auth_by_id_wins_over_url_and_domain(tmp_path: Path) -> None:
         entry(type="basic", domain="x", password=CANARY),
         entry(type="magic", domain="x", token=CANARY),
         f"token = {CANARY}",
+        entry(type="api_key", domain="x", key=CANARY, query="key"),
+        entry(type="api_key", domain="x", key=CANARY),
+        entry(type="api_key", domain="x", key=CANARY, header="X-Key", cookie="key"),
+        entry(type="api_key", domain="x", key=f"a;{CANARY}", cookie="key"),
+        entry(type="bearer", domain="x", token=CANARY, identity="anonymous"),
+        entry(type="bearer", domain="x", token=CANARY, identity="two words"),
+        entry(type="bearer", domain="x", token=CANARY, logged_in_text=CANARY),
+        entry(type="bearer", domain="x", token=CANARY) * 2,
+        entry(type="login", domain="x", login_url="/login", username="ada", password=CANARY, token_field="token"),
     ],
 )
 def test_target_auth_file_with_a_mistake_is_refused_without_quoting_it(text: str, tmp_path: Path) -> None:
@@ -173,6 +191,9 @@ def test_target_auth_leaves_names_and_schemes_readable(tmp_path: Path) -> None:
         {"type": "bearer", "token": " \n"},
         {"type": "cookie", "cookie": "canary\x00"},
         {"type": "custom_headers", "headers": {"X-Key": "canary\r\nX-More: 1"}},
+        {"type": "custom_headers", "headers": {"Host": "canary"}},
+        {"type": "custom_headers", "headers": {"X-Apviso-Identity": "canary"}},
+        {"type": "cookies", "cookies": {"session": "canary; other=1"}},
     ],
 )
 def test_target_auth_value_that_no_header_can_carry_is_refused_without_quoting_it(facts: dict[str, object], tmp_path: Path) -> None:
@@ -182,3 +203,79 @@ def test_target_auth_value_that_no_header_can_carry_is_refused_without_quoting_i
         load_target_auth(path)
 
     assert "canary" not in str(caught.value)
+
+
+def test_target_auth_key_in_an_address_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    with pytest.raises(BadTargetAuth, match="name a header or a cookie instead"):
+        load_target_auth(written(tmp_path, entry(type="api_key", domain="x", key=CANARY, query="key")))
+
+
+def tokens_by_identity(entries: str, folder: Path, scanned: JobTarget | None = None) -> dict[str, str]:
+    found = find_entries(load_target_auth(written(folder, entries)), scanned or target())
+    return {one.identity: one.headers()["Authorization"].removeprefix("Bearer ") for one in found}
+
+
+@pytest.mark.parametrize(
+    ("names", "in_order"),
+    [(["admin", "user"], ["admin", "user"]), (["user", "default", "admin"], ["default", "user", "admin"])],
+    ids=["the first one is the default", "the one called so is the default"],
+)
+def test_target_auth_with_several_identities_gives_all_with_the_default_first(
+    names: list[str], in_order: list[str], tmp_path: Path
+) -> None:
+    text = "".join(entry(type="bearer", domain="shop.internal", token=f"of-{name}", identity=name) for name in names)
+
+    assert list(tokens_by_identity(text, tmp_path).items()) == [(name, f"of-{name}") for name in in_order]
+
+
+def test_target_auth_identities_of_a_farther_match_are_left_aside(tmp_path: Path) -> None:
+    text = entry(type="bearer", domain="shop.internal", token="by-domain", identity="admin")
+    text += entry(type="bearer", url="https://shop.internal", token="by-url", identity="user")
+
+    assert tokens_by_identity(text, tmp_path) == {"user": "by-url"}
+
+
+def test_target_auth_entry_that_is_added_keeps_what_was_there(tmp_path: Path) -> None:
+    awkward = 'quote" back\\slash \x7f ümläut \U0001f511'
+    path = written(tmp_path, "# by hand\n" + entry(type="bearer", domain="shop.internal", token=CANARY).rstrip())
+
+    number = add_entry(path, {"domain": "crm.internal", "type": "basic", "username": "ada", "password": awkward})
+    add_entry(path, {"domain": "api.internal", "type": "custom_headers", "headers": {"X-Key": "a value"}})
+
+    first, second, third = load_target_auth(path)
+    assert (number, first.headers()) == (2, {"Authorization": f"Bearer {CANARY}"})
+    assert awkward in second.values()
+    assert third.headers() == {"X-Key": "a value"}
+    assert path.read_text().startswith("# by hand\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["target-auth.toml", "auth.json"])
+def test_target_auth_entry_that_is_added_to_no_file_makes_a_private_one(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / name
+
+    add_entry(path, {"domain": "shop.internal", "type": "bearer", "token": CANARY})
+
+    [found] = load_target_auth(path)
+    assert found.headers() == {"Authorization": f"Bearer {CANARY}"}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"domain": "shop.internal", "type": "bearer", "token": CANARY},
+        {"type": "bearer", "token": CANARY},
+        {"domain": "x", "type": "magic", "token": CANARY},
+    ],
+    ids=["is there already", "names no target", "is of no kind"],
+)
+def test_target_auth_entry_that_cannot_be_added_leaves_the_file_alone(added: dict[str, JsonValue], tmp_path: Path) -> None:
+    text = entry(type="bearer", domain="shop.internal", token="of-before")
+    path = written(tmp_path, text)
+
+    with pytest.raises(BadTargetAuth) as caught:
+        add_entry(path, added)
+
+    assert CANARY not in str(caught.value)
+    assert path.read_text() == text
