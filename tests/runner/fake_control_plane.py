@@ -88,6 +88,7 @@ class FakeControlPlane:
         self.jobs: dict[str, FakeJob] = {}
         self.token = new_token(Namespace.RUNNER)
         self.enrollment = new_token(Namespace.ENROLLMENT)
+        self.targets: list[Body] = []
         self.used_by: str | None = None
         self.heartbeat_interval_ms = 15_000
         self.directives: Body = {}
@@ -233,7 +234,8 @@ class FakeControlPlane:
             return self._job_call(self.jobs[job_id], verb, call.body)
         if call.path == "/token":
             return self._rotate()
-        return Reply(200, {"/goodbye": {"releasedJobs": []}, "/targets": {"targets": []}}[call.path])
+        rest: dict[str, Body] = {"/goodbye": {"releasedJobs": []}, "/targets": {"targets": self.targets}}
+        return Reply(200, rest[call.path])
 
     def accept_also(self, token: Token) -> None:
         """As after a rotation whose new token was never used."""

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import typer
 
-from apviso.cli import admin, demo, runner, scan_image, scanners, server
+from apviso.cli import add, admin, demo, runner, scan_image, scanners, server
 from apviso.cli.exits import Exit
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, server, admin, runner, scanners, scan_image):
+for group in (demo, server, admin, runner, add, scanners, scan_image):
     group.add_to(app)
 
 

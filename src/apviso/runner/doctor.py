@@ -211,7 +211,7 @@ def check_target_auth(config: Config) -> Iterable[DoctorCheck]:
     if path is None:
         yield ok("target_auth", "No credentials for targets are configured")
         return
-    yield ok("target_auth", f"{len(entries)} entries in {path}")
+    yield ok("target_auth", f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'} in {path}")
     if any(len(value) < MIN_SECRET_LENGTH for entry in entries for value in entry.values() if value):
         message = f"A secret is shorter than {MIN_SECRET_LENGTH} characters and cannot be recognized in a scan's output"
         yield warning("target_auth_length", message, "Use a longer one.")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from apviso.protocol.targets import JobTarget
 from apviso.protocol.tokens import Token
 from apviso.runner.clock import Clock
 from apviso.runner.config import Config, ConfigProblem, Resolved, load
@@ -65,3 +66,12 @@ async def control_plane(
 ) -> AsyncIterator[ControlPlane]:
     async with open_client(custom_ca) as client:
         yield ControlPlane(api_url, client, redactor, token, Clock())
+
+
+async def list_targets(setup: Setup) -> list[JobTarget]:
+    """The targets that may be sent to this runner; none where it is not registered. Raises CallFailed, BadProxy or BadAuthority."""
+    if setup.identity is None or setup.config.api_url is None:
+        return []
+    token = setup.identity.token
+    async with control_plane(setup.api_url, setup.config.custom_ca_path, Redactor([token.reveal()]), token) as plane:
+        return (await plane.targets()).targets
