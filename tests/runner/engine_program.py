@@ -101,6 +101,7 @@ BEHAVIORS: dict[str, Callable[[Order], object]] = {
     "echoes": repeat_the_page,
     "babbles": babble,
     "turns": take_turns,
+    "recites": lambda order: say(type="log", message=json.dumps(order)),
     "crashes": lambda order: os._exit(7),
     "dies": lambda order: os.kill(os.getpid(), signal.SIGKILL),
     "finds": find,

@@ -38,8 +38,9 @@ async def test_doctor_on_a_healthy_host_finds_nothing_and_exits_with_0(plane: Fa
 
     told = json.loads(ran.out)
     assert (ran.code, told["healthy"]) == (0, True), ran.out
-    assert {"workspace", "disk", "identity", "engine", "scanners", "scope", "target_auth", "transport", "control_plane", "clock",
-            "credentials"} == {check["name"] for check in told["checks"]}  # fmt: skip
+    names = ["workspace", "disk", "identity", "engine", "scanners", "scope", "target_auth", "model_provider", "transport", "control_plane",
+             "clock", "credentials"]  # fmt: skip
+    assert names == [check["name"] for check in told["checks"]]
     assert any("No network namespace" in limit for limit in told["engineLimits"])
     assert {setting["name"]: setting["source"] for setting in told["settings"]}["api_url"] == "identity file"
 

@@ -185,6 +185,20 @@ async def test_scan_may_look_as_each_identity_of_the_order_and_as_nobody_else(
     assert finish["coverage"]["complete"] is False
 
 
+async def test_scan_that_declares_no_need_is_given_no_credentials_of_model_providers(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, workspace: Workspace
+) -> None:
+    job = FakeJob(job_body(scan_url=application.url, domain="recites.localhost"))
+    await plane.add_job(job)
+    start_daemon(environ={"ANTHROPIC_API_KEY": "canary-provider-key", "HOME": str(workspace.root)})
+    await plane.until(lambda: job.state == "ended", 60)
+
+    [order] = [json.loads(message) for message in job.messages() if message.startswith("{")]
+    assert order["providerCredentials"] == {}
+    assert "model_provider" not in (job.preflight or {})["checks"]
+    assert "canary" not in plane.received()
+
+
 async def preflight_of(plane: FakeControlPlane, start_daemon: StartDaemon, job: FakeJob, **settings: Any) -> dict[str, Any]:
     await run_to_its_end(plane, start_daemon, job, **settings)
     assert job.preflight is not None

@@ -49,7 +49,7 @@ READY_SECONDS = 10.0
 
 @dataclass
 class Daemon:
-    """One run of the daemon. `environ` is read for names of providers; `end_process` is what the watchdog calls in the end."""
+    """One run of the daemon. `environ` is read for providers; `end_process` is what the watchdog calls in the end."""
 
     config: Config
     workspace: Workspace
@@ -107,7 +107,9 @@ class Daemon:
         plane = ControlPlane(self.api_url, client, self.redactor, self.identity.token, self.clock, self.pulse.on_answer)
         engine = choose_engine(self.config, self.workspace.installation(), self.environ)
         scanners = self.config.scanners_dir or default_dir()
-        return Station(self.config, self.workspace, plane, engine, scanners, self.redactor, self.clock, self.timers, self._on_rejected)
+        return Station(
+            self.config, self.workspace, plane, engine, scanners, self.redactor, self.clock, self.timers, self._on_rejected, self.environ
+        )
 
     async def _end_leftovers(self, station: Station) -> None:
         try:

@@ -25,6 +25,7 @@ from apviso.runner.control_plane import why_unreachable
 from apviso.runner.engines import Engine, EngineFailed
 from apviso.runner.engines.choice import choose_engine, find_container_engine
 from apviso.runner.private_files import ExposedFile
+from apviso.runner.providers import NO_PROVIDER, UnusableLogin, configured_provider, find_provider
 from apviso.runner.redaction import MIN_SECRET_LENGTH, Redactor
 from apviso.runner.refusals import CallFailed, IdentityRejected
 from apviso.runner.scope import BadScope, load_scope
@@ -81,6 +82,7 @@ async def diagnose(setup: Setup) -> Diagnosis:
         check_scanners(setup.config),
         check_scope(setup),
         *check_target_auth(setup.config),
+        check_model_provider(setup.environ),
     ]
     checks = [*local, *await check_control_plane(setup)]
     return Diagnosis(
@@ -218,6 +220,16 @@ def check_target_auth(config: Config) -> Iterable[DoctorCheck]:
     if any(entry.id and not (entry.url or entry.domain) for entry in entries):
         message = "An entry names only the id of its target; whoever controls the target's address there gets the secret"
         yield warning("target_auth_pinned", message, "Add domain or url to the entry.")
+
+
+def check_model_provider(environ: Mapping[str, str]) -> DoctorCheck:
+    """By name only. Few images need one, so none is no failure."""
+    name = configured_provider(environ)
+    try:
+        find_provider(name, environ)
+    except UnusableLogin as error:
+        return warning("model_provider", f"{name}: {error}", "Correct the file; until then images that need this provider do not start.")
+    return ok("model_provider", "No model provider is configured" if name == NO_PROVIDER else f"{name} is configured")
 
 
 async def check_control_plane(setup: Setup) -> list[DoctorCheck]:

@@ -19,6 +19,7 @@ class Examination:
     checks: dict[str, PreflightCheck] = field(default_factory=dict)
     reason: EndReason | None = None
     identities: tuple[TargetIdentity, ...] = ()
+    provider_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     addresses: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -51,6 +51,7 @@ class Execution:
     job_log: JobLog
     identities: Sequence[TargetIdentity] = ()
     addresses: Sequence[str] = ()
+    provider_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     _guard: Guard | None = field(default=None, init=False)
     _scan: RunningScan | None = field(default=None, init=False)
     _exit: ScanExit | None = field(default=None, init=False)
@@ -160,6 +161,7 @@ class Execution:
             target=job.target,
             limits=job.limits,
             identities=[identity.name for identity in self.identities],
+            provider_credentials=dict(self.provider_credentials),
             proxy_url=guard.proxy_url,
             work_dir=str(self.files.work),
             scanners_dir=str(self.station.scanners_dir),

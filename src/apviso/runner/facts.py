@@ -7,24 +7,16 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from apviso.runner.providers import NO_PROVIDER, configured_provider, environment_secrets
 from apviso.scanning.environment import ScannersStatus
 
-# A provider counts as configured when its variable is set; which one is told by name, the value stays here.
-MODEL_PROVIDERS: Mapping[str, str] = {
-    "ANTHROPIC_API_KEY": "anthropic",
-    "OPENAI_API_KEY": "openai",
-    "AZURE_OPENAI_API_KEY": "azure-openai",
-    "GEMINI_API_KEY": "google",
-    "MISTRAL_API_KEY": "mistral",
-    "OLLAMA_HOST": "ollama",
-}
+# An embedding provider counts as configured when its variable is set; which one is told by name, the value stays here.
 EMBEDDING_PROVIDERS: Mapping[str, str] = {
     "VOYAGE_API_KEY": "voyage",
     "COHERE_API_KEY": "cohere",
     "OPENAI_API_KEY": "openai",
     "OLLAMA_HOST": "ollama",
 }
-NO_PROVIDER = "none"
 TARGET_VISIBILITIES = ("public", "staging_preview", "private_internal", "localhost")
 
 
@@ -38,7 +30,7 @@ def machine_name() -> str:
 
 def provider_state(environ: Mapping[str, str]) -> dict[str, JsonValue]:
     return {
-        "modelProvider": _first(MODEL_PROVIDERS, environ),
+        "modelProvider": configured_provider(environ),
         "embeddingProvider": _first(EMBEDDING_PROVIDERS, environ),
     }
 
@@ -49,8 +41,8 @@ def _first(providers: Mapping[str, str], environ: Mapping[str, str]) -> str:
 
 def local_secrets(environ: Mapping[str, str]) -> list[str]:
     """Values of provider keys in the environment, for the redactor alone."""
-    variables = {*MODEL_PROVIDERS, *EMBEDDING_PROVIDERS} - {"OLLAMA_HOST"}
-    return [environ[variable] for variable in sorted(variables) if environ.get(variable)]
+    variables = {*EMBEDDING_PROVIDERS} - {"OLLAMA_HOST"}
+    return [*environment_secrets(environ), *(environ[variable] for variable in sorted(variables) if environ.get(variable))]
 
 
 def scanner_facts(scanners: ScannersStatus) -> dict[str, JsonValue]:
@@ -62,7 +54,7 @@ def capabilities(
 ) -> dict[str, JsonValue]:
     """`engine` and `scanners` are facts of the engine and of the scanners' environment; `isolation` repeats the one that matters."""
     return {
-        "localProviderSecrets": bool(local_secrets(environ)),
+        "localProviderSecrets": bool(local_secrets(environ)) or configured_provider(environ) != NO_PROVIDER,
         "localTargetAuthConfig": has_target_auth,
         "targetVisibilities": list(TARGET_VISIBILITIES),
         "isolation": engine.get("isolation", "unknown"),

@@ -7,8 +7,10 @@ import shutil
 from apviso.protocol.limits import Limits
 from apviso.protocol.states import EndReason
 from apviso.protocol.targets import JobTarget
+from apviso.runner.engines import Prepared
 from apviso.runner.examination import Examination
 from apviso.runner.login_checks import check_login, check_target_auth, take_on_identities
+from apviso.runner.provider_check import check_model_provider
 from apviso.runner.reachability import Reachability, probe
 from apviso.runner.scope import BadScope, Destination, judge, load_scope, resolve
 from apviso.runner.station import Station
@@ -19,12 +21,13 @@ from apviso.scanning.guard_rules import InvalidTarget, allowed_host
 GIVEN_BACK = frozenset({EndReason.ENGINE_UNAVAILABLE, EndReason.DISK_FULL})
 
 
-async def examine(station: Station, target: JobTarget, limits: Limits) -> Examination:
+async def examine(station: Station, prepared: Prepared, target: JobTarget, limits: Limits) -> Examination:
     """All checks in their order. The target is asked only when it lies in scope."""
     found = Examination()
     await _check_engine(found, station)
     _check_disk(found, station)
     in_scope = await _check_scope(found, station, target)
+    check_model_provider(found, station, prepared)
     entries = check_target_auth(found, station, target)
     if in_scope and found.ok:
         place = Whereabouts(target.scan_url, found.addresses, limits.exclude_paths)

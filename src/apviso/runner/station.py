@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from apviso.protocol.timers import Timers
@@ -19,7 +19,7 @@ from apviso.scanning.environment import ScannersStatus, status
 
 @dataclass(frozen=True)
 class Station:
-    """`on_rejected` is told when the control plane no longer accepts this runner."""
+    """`environ` holds the credentials of model providers. `on_rejected` is told when the control plane no longer accepts this runner."""
 
     config: Config
     workspace: Workspace
@@ -30,6 +30,7 @@ class Station:
     clock: Clock
     timers: Timers
     on_rejected: Callable[[IdentityRejected], None]
+    environ: Mapping[str, str] = field(repr=False)
 
     def scanners(self) -> ScannersStatus:
         return status(self.scanners_dir)

@@ -124,7 +124,7 @@ class Worker:
         except EngineFailed as error:
             return failed(error.reason, str(error))
         attempt.phase = "preflight"
-        found = await self._unless_halted(examine(self._station, attempt.job.target, attempt.job.limits))
+        found = await self._unless_halted(examine(self._station, prepared, attempt.job.target, attempt.job.limits))
         if found.reason in GIVEN_BACK:
             return failed(found.reason, found.message)
         self._heed(await self._ask(lambda: self._plane.preflight(attempt.job_id, found.as_call(attempt.number))))
@@ -143,6 +143,7 @@ class Worker:
             JobLog(self._station.workspace.job_logs, attempt.key),
             found.identities,
             found.addresses,
+            found.provider_credentials,
         )
         attempt.phase = "running"
         return await self._execution.run(self._terms.remaining(attempt.lease_sent, self._station.clock.boot()))

@@ -1,4 +1,6 @@
-"""The order that a scan is given: the one line of JSON at the start of its standard input. Holds no secret."""
+"""The order that a scan is given: the one line of JSON at the start of its standard input.
+
+Holds no secret but the model provider's, for an image that declares the need."""
 
 from __future__ import annotations
 
@@ -27,6 +29,7 @@ class ScanOrder(Wire):
 
     `identities` are the names that a request may carry as `X-Apviso-Identity`; the first is what it is sent as when it names none.
     `api_document` is the address, or the path on the target, of an OpenAPI document.
+    `provider_credentials` are by the name of their variable, and only for an image that declares that it needs a model provider.
     Where the scan has no network, the guard is at `proxy_socket`, and the scan itself shows it at `proxy_url` on its own loopback.
     """
 
@@ -38,6 +41,7 @@ class ScanOrder(Wire):
     target: JobTarget
     limits: Limits
     identities: list[str] = Field(default_factory=list)
+    provider_credentials: dict[str, str] = Field(default_factory=dict, repr=False)
     proxy_url: str
     proxy_socket: str | None = None
     api_document: str | None = None

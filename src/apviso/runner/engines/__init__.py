@@ -61,10 +61,14 @@ class ScanLabels:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The program of a scan, ready to start: the engine's own name of its image and the digest of it, both None without images."""
+    """The program of a scan, ready to start: the engine's own name of its image and the digest of it, both None without images.
+
+    `model_providers` are those that the image says it can use; it needs one of them, or none where it names none.
+    """
 
     image: str | None = None
     digest: str | None = None
+    model_providers: tuple[str, ...] = ()
 
 
 class RunningScan(Protocol):

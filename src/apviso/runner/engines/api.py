@@ -87,6 +87,12 @@ class EngineSocket:
 
         return await self._call(look)
 
+    async def label_of(self, image: str, name: str) -> str | None:
+        """A label of an image that the engine has; None where it does not carry it."""
+        told = await self._call(lambda api: api.inspect_image(image.removeprefix("sha256:")))
+        value = ((told.get("Config") or {}).get("Labels") or {}).get(name)
+        return str(value) if value is not None else None
+
     async def pull(self, wanted: ImageRef) -> None:
         """Fetch by digest. The engine checks what it gets against it, and so do we afterwards."""
 

@@ -22,6 +22,7 @@ from apviso.runner.engines.images import ImageRef, parse_image
 from apviso.runner.engines.lines import MAX_TOTAL_BYTES
 from apviso.runner.engines.registry import Registry
 from apviso.runner.engines.signatures import Trust
+from apviso.runner.providers import IMAGE_LABEL, needed_providers
 from apviso.scanning import relay
 from apviso.scanning.order import GUARD_SOCKET, IMAGE_SCANNERS_DIR, ScanOrder
 
@@ -87,7 +88,8 @@ class ContainerEngine:
         wanted = self._wanted(image)
         try:
             async with asyncio.timeout(PREPARE_SECONDS):
-                return Prepared(await self._have(wanted), wanted.digest)
+                found = await self._have(wanted)
+                return Prepared(found, wanted.digest, needed_providers(await self._socket.label_of(found, IMAGE_LABEL)))
         except TimeoutError as error:
             message = f"The scan image {wanted} was not at hand within {PREPARE_SECONDS:.0f} s."
             raise EngineFailed(message, EndReason.PREPARE_TIMEOUT) from error
