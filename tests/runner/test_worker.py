@@ -185,6 +185,20 @@ async def test_scan_may_look_as_each_identity_of_the_order_and_as_nobody_else(
     assert finish["coverage"]["complete"] is False
 
 
+async def test_scan_is_told_where_the_target_has_its_document(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, tmp_path: Path
+) -> None:
+    auth = tmp_path / "auth.toml"
+    auth.write_text('[[targets]]\ndomain = "127.0.0.1"\ntype = "none"\napi_document = "/internal/spec.json"\n')
+    auth.chmod(0o600)
+    job = FakeJob(job_body(scan_url=application.url, domain="recites.localhost"))
+
+    await run_to_its_end(plane, start_daemon, job, target_auth_config_file=auth)
+
+    [order] = [json.loads(message) for message in job.messages() if message.startswith("{")]
+    assert order["apiDocument"] == "/internal/spec.json"
+
+
 async def test_scan_that_declares_no_need_is_given_no_credentials_of_model_providers(
     plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, workspace: Workspace
 ) -> None:

@@ -14,13 +14,14 @@ from apviso.runner.target_auth.identities import TargetIdentity
 class Examination:
     """`reason` is that of the first failure; `identities` hold the target's credentials, for the guard alone, the default one first.
 
-    `addresses` are those that the scope was judged by: nothing else is dialed afterwards."""
+    `addresses` are those that the scope was judged by: nothing else is dialed afterwards. `api_document` is the target's own."""
 
     checks: dict[str, PreflightCheck] = field(default_factory=dict)
     reason: EndReason | None = None
     identities: tuple[TargetIdentity, ...] = ()
     provider_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     addresses: tuple[str, ...] = ()
+    api_document: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -52,6 +52,7 @@ class Execution:
     identities: Sequence[TargetIdentity] = ()
     addresses: Sequence[str] = ()
     provider_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api_document: str | None = None
     _guard: Guard | None = field(default=None, init=False)
     _scan: RunningScan | None = field(default=None, init=False)
     _exit: ScanExit | None = field(default=None, init=False)
@@ -163,6 +164,7 @@ class Execution:
             identities=[identity.name for identity in self.identities],
             provider_credentials=dict(self.provider_credentials),
             proxy_url=guard.proxy_url,
+            api_document=self.api_document,
             work_dir=str(self.files.work),
             scanners_dir=str(self.station.scanners_dir),
         )

@@ -32,6 +32,7 @@ def check_target_auth(found: Examination, station: Station, target: JobTarget) -
     for entry in entries:
         station.redactor.learn(*entry.values())
     fitting = find_entries(entries, target)
+    found.api_document = next((entry.api_document for entry in fitting if entry.api_document), None)
     if all(entry.type == "none" for entry in fitting):
         found.passed("target_auth", "No credentials are configured for this target.")
     else:

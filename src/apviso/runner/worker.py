@@ -144,6 +144,7 @@ class Worker:
             found.identities,
             found.addresses,
             found.provider_credentials,
+            found.api_document,
         )
         attempt.phase = "running"
         return await self._execution.run(self._terms.remaining(attempt.lease_sent, self._station.clock.boot()))

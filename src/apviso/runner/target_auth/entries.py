@@ -83,7 +83,8 @@ def header_secrets(value: str) -> list[str]:
 class Entry(BaseModel):
     """`id`, `url` and `domain` say which target this is for; `url` and `domain` also pin where the secret may be sent.
 
-    `logged_in_text` is what the page at `logged_in_url` shows to nobody but a visitor who is logged in.
+    `logged_in_text` is what the page at `logged_in_url` shows to nobody but a visitor who is logged in. `api_document` is where the target
+    has its OpenAPI document.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
@@ -94,6 +95,7 @@ class Entry(BaseModel):
     identity: IdentityName = DEFAULT_IDENTITY
     logged_in_url: str | None = Field(None, min_length=1)
     logged_in_text: str | None = Field(None, min_length=1)
+    api_document: str | None = Field(None, min_length=1, max_length=2000)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Entry:
