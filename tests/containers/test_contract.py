@@ -50,8 +50,9 @@ def javascript_image(engine_here: PrivateEngine) -> str:
 
 
 def command(socket_file: Path, *words: str) -> tuple[list[str], dict[str, str]]:
-    environment = {name: value for name, value in os.environ.items() if name != "CONTAINER_HOST"}
-    return [sys.executable, "-m", "apviso", "scan-image", "check", *words], {**environment, "DOCKER_HOST": f"unix://{socket_file}"}
+    nowhere = f"unix://{socket_file.parent / 'podman.sock'}"
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{socket_file}", "CONTAINER_HOST": nowhere}
+    return [sys.executable, "-m", "apviso", "scan-image", "check", *words], environment
 
 
 def checked(socket_file: Path, *words: str) -> subprocess.CompletedProcess[str]:

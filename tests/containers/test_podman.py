@@ -13,8 +13,13 @@ from pathlib import Path
 import docker
 import pytest
 
+from apviso.runner.conformance.checks import Outcome, judge_trials
+from apviso.runner.conformance.situations import Situation
+from apviso.runner.conformance.trial import Stand, run_trial
 from apviso.runner.engines import ScanExit, Spoken, containers
+from apviso.runner.engines.api import EngineSocket
 from apviso.runner.engines.container_engine import ContainerEngine
+from tests.containers.contract_programs import GOOD
 from tests.containers.private_engine import PrivateEngine, build_scan_image
 from tests.containers.private_podman import missing_parts, podman_service
 from tests.containers.running import INSTALLATION, run, said, start, until_said
@@ -75,6 +80,14 @@ async def test_podman_ends_a_scan_that_is_stopped(podman: PrivateEngine, tmp_pat
     assert podman.containers() == []
 
 
+async def test_podman_finds_an_image_by_tag_and_by_id(podman: PrivateEngine) -> None:
+    engine = EngineSocket(podman.socket_file)
+
+    found = [await engine.find_named(name) for name in ("apviso-scan:test", podman.image, "apviso-scan-of-nobody")]
+
+    assert found == [podman.image, podman.image, None]
+
+
 async def test_podman_is_told_with_what_it_does_not_tell(podman: PrivateEngine) -> None:
     engine = ContainerEngine("podman", podman.socket_file, podman.image, INSTALLATION)
 
@@ -83,3 +96,16 @@ async def test_podman_is_told_with_what_it_does_not_tell(podman: PrivateEngine) 
     assert problem is None
     assert engine.describe()["name"] == "podman"
     assert "memory ran out" in str(engine.describe()["limits"])
+
+
+@pytest.mark.parametrize("situation", [Situation.ORDINARY, Situation.TERMINATED, Situation.INPUT_ENDS])
+async def test_podman_shows_an_image_that_keeps_the_contract_as_such(
+    podman: PrivateEngine, scanners_dir: Path, tmp_path: Path, situation: Situation
+) -> None:
+    engine = engine_for(podman, GOOD)
+    stand = Stand(engine, await engine.prepare(None), scanners_dir, tmp_path)
+
+    found = judge_trials({situation: await run_trial(stand, situation)})
+
+    assert {check.code for check in found if check.outcome in (Outcome.FAILED, Outcome.WARNING)} == set()
+    assert podman.containers() == []

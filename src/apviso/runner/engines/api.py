@@ -81,7 +81,8 @@ class EngineSocket:
 
         def look(api: docker.APIClient) -> str | None:
             try:
-                return _id_of(api.inspect_image(name))
+                # Podman knows no image by an id with the name of its kind.
+                return _id_of(api.inspect_image(name.removeprefix("sha256:")))
             except ImageNotFound:
                 return None
 
