@@ -7,7 +7,7 @@ import pytest
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.states import RETRIED_REASONS, EndReason
 from apviso.runner.attempts import Stop
-from apviso.runner.endings import ending_of_stop, ending_of_verdict, failed, without_missing_events
+from apviso.runner.endings import ending_of_stop, ending_of_verdict, failed, out_of_room, with_losses, without_missing_events
 from apviso.runner.engines import ScanExit
 from apviso.scanning.verdict import Verdict
 
@@ -78,3 +78,24 @@ def test_ending_with_a_very_long_message_fits_the_contract() -> None:
 
     assert finish.error_message is not None
     assert len(finish.error_message) == 2000
+
+
+def test_clean_ending_of_a_scan_with_lost_output_is_no_full_look() -> None:
+    ending = with_losses(ending_of_verdict(CLEAN, ScanExit(0), None), ["output_lost: 3 findings were left out."])
+
+    assert (ending.status, ending.coverage.complete) == ("completed", False)
+    assert ending.coverage.reasons == ["output_lost: 3 findings were left out."]
+
+
+def test_failed_scan_that_complained_of_a_full_disk_ends_for_that_reason() -> None:
+    ending = out_of_room(failed(EndReason.SCANNER_FAILED, "The scan ended with exit code 1."))
+
+    assert (ending.status, ending.end_reason) == ("failed", EndReason.DISK_FULL)
+    assert "no room left in its own folder" in ending.message
+
+
+@pytest.mark.parametrize("reason", [EndReason.TARGET_UNREACHABLE, EndReason.OUT_OF_MEMORY])
+def test_failed_scan_with_a_reason_of_its_own_keeps_it_on_a_full_disk(reason: EndReason) -> None:
+    ending = failed(reason, "That is why.")
+
+    assert out_of_room(ending) is ending

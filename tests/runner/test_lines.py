@@ -42,3 +42,11 @@ def test_output_above_the_total_bound_is_a_flood() -> None:
 
     with pytest.raises(OutputFlood):
         cutter.feed(b"y")
+
+
+def test_more_lines_than_the_bound_are_a_flood_however_short() -> None:
+    cutter = LineCutter(most_lines=100)
+    cutter.feed(b"\n" * 100)
+
+    with pytest.raises(OutputFlood):
+        cutter.feed(b"\n")

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from apviso.protocol.scan_events import Found, Happening, Phase, Stats
-from apviso.runner.engines import Spoken
+from apviso.protocol.scan_events import Found, Happening, Log, Phase, Stats
+from apviso.runner.engines import Line, Spoken, Swallowed
 from apviso.runner.output import ScanOutput
+from apviso.runner.ration import MOST_FINDINGS, MOST_LINES
 from apviso.runner.redaction import PLACEHOLDER, Redactor
 
 CANARY = "canary-secret-value"
@@ -52,3 +53,60 @@ def test_finding_keeps_only_a_vector_that_is_one(vector: str, kept_as: str | Non
     [found] = kept
     assert isinstance(found, Found)
     assert found.finding.cvss_vector == kept_as
+
+
+def output(lines: list[Line]) -> tuple[ScanOutput, list[Happening]]:
+    kept: list[Happening] = []
+    made = ScanOutput(Redactor([CANARY]), kept.append, lambda name: None)
+    for line in lines:
+        made.take(line)
+    made.end()
+    return made, kept
+
+
+def finding_line(title: str, **fields: object) -> Line:
+    return Spoken(json.dumps({"type": "finding", "finding": {"title": title, "severity": "low", **fields}}).encode())
+
+
+def test_finding_with_control_characters_shows_them_as_escapes_in_its_short_fields() -> None:
+    evil = "\x1b[31mred\n"
+
+    _, [found] = output([finding_line(evil, parameter=evil, url=evil, method=evil, evidence=evil)])
+
+    assert isinstance(found, Found)
+    shown = found.finding
+    assert (shown.title, shown.parameter, shown.url, shown.method) == (("\\x1b[31mred\\n"),) * 4
+    assert shown.evidence == evil
+
+
+def test_findings_beyond_the_share_are_left_out_and_told_as_a_loss() -> None:
+    made, kept = output([finding_line(f"Flaw {number}") for number in range(MOST_FINDINGS + 5)])
+
+    assert len(kept) == MOST_FINDINGS
+    assert made.losses == ["output_lost: 5 findings were left out; of one scan no more than the first 2000 are kept."]
+
+
+def test_log_lines_beyond_the_share_are_left_out_with_a_word_and_no_loss() -> None:
+    made, kept = output([Spoken(b'{"type":"log","message":"hello"}')] * (MOST_LINES + 5))
+
+    assert len(kept) == MOST_LINES + 1
+    assert kept[-1] == Log(level="warning", message="5 log lines are left out: the scan wrote more than is kept")
+    assert made.losses == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_loss"),
+    [(Swallowed(70_000), True), (Spoken(b'{"type":"finding"'), True), (Spoken(b"Starting up"), False), (Spoken(b"\xff\xfe"), False)],
+)
+def test_line_that_cannot_be_read_is_a_loss_where_it_was_meant_as_an_event(line: Line, is_loss: bool) -> None:
+    made, kept = output([line])
+
+    assert len(kept) == 1
+    assert bool(made.losses) == is_loss
+
+
+def test_standard_error_is_told_at_the_end_without_secrets_and_shows_a_full_disk() -> None:
+    made, kept = output([Spoken(f"OSError: [Errno 28] No space left on device {CANARY}".encode(), error=True)])
+
+    assert made.ran_out_of_room
+    assert kept == [Log(level="warning", message=f"stderr: OSError: [Errno 28] No space left on device {PLACEHOLDER}")]

@@ -80,6 +80,7 @@ def test_cancel_for_a_spent_run_time_is_a_failure() -> None:
     outcome = after_attempt(told, EndReason.CANCELED_BY_USER, None, NOW, NOW, TIMERS)
 
     assert (outcome.status, outcome.end_reason) == (ScanStatus.FAILED, EndReason.RUN_TIMEOUT)
+    assert outcome.reason == "The scan did not end within its time and was stopped."
 
 
 CANCELLED = {"cancel_requested_at": NOW, "cancel_reason": EndReason.CANCELED_BY_USER}

@@ -80,6 +80,20 @@ def ending_of_verdict(verdict: Verdict, exit_: ScanExit, gaps: Sequence[str]) ->
     return replace(ending, coverage=Coverage(complete=False, reasons=reasons[:50]))
 
 
+def with_losses(ending: Ending, losses: Sequence[str]) -> Ending:
+    """The ending of a scan of whose output something is missing: never a full look."""
+    if not losses:
+        return ending
+    return replace(ending, coverage=Coverage(complete=False, reasons=[*losses, *ending.coverage.reasons][:50]))
+
+
+def out_of_room(ending: Ending) -> Ending:
+    """The ending of a scan that complained of a full disk: where it failed, that is why."""
+    if ending.end_reason is not EndReason.SCANNER_FAILED:
+        return ending
+    return failed(EndReason.DISK_FULL, f"The scan had no room left in its own folder. {ending.message}")
+
+
 def without_missing_events(finish: Finish, last_seq: int) -> Finish:
     """The finish for an attempt whose events could not all be delivered: never a clean one."""
     reason = "upload_incomplete: Some events of the scan could not be delivered."

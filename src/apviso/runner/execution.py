@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from apviso.protocol.scan_events import Happening, Stats
 from apviso.protocol.states import EndReason
 from apviso.runner.attempts import Attempt, Stop
-from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed
+from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed, out_of_room, with_losses
 from apviso.runner.engines import EngineFailed, Prepared, RunningScan, ScanExit, ScanLabels
 from apviso.runner.job_log import JobLog
 from apviso.runner.login_checks import lost_logins
@@ -194,7 +194,8 @@ class Execution:
         code = None if stop is Stop.TIMED_OUT else exit_.code
         verdict = judge(code, output.said, self._told, self.attempt.job.limits)
         gaps = await unless(self.attempt.stopping, self._look_afterwards())
-        return ending_of_verdict(verdict, exit_, gaps or ())
+        ending = with_losses(ending_of_verdict(verdict, exit_, gaps or ()), output.losses)
+        return out_of_room(ending) if output.ran_out_of_room else ending
 
     async def _look_afterwards(self) -> list[str]:
         """What the target no longer is, as gaps of the coverage: there, and open to these identities."""

@@ -21,6 +21,8 @@ log = structlog.get_logger("apviso.runner.uploader")
 
 MOST_EVENTS = 500
 MOST_BYTES = 1024**2
+# The control plane looks each finding up in one transaction; leases of others must not wait long for their turn.
+MOST_FINDINGS = 50
 # Long enough to gather a batch, short enough for somebody who watches.
 LINGER_SECONDS = 0.3
 # A scan is waiting: an hour of outage must not be followed by a minute of silence.
@@ -83,7 +85,7 @@ class Uploader:
 
     async def _send_once(self) -> None:
         await self.spool.sync()
-        events = self.spool.read(self.acked, self._batch_size, MOST_BYTES)
+        events = with_few_findings(self.spool.read(self.acked, self._batch_size, MOST_BYTES))
         if not events:
             return
         try:
@@ -132,3 +134,9 @@ class Uploader:
     def _fail(self, failure: UploadImpossible | Silenced) -> None:
         self.failure = failure
         self.progressed.set()
+
+
+def with_few_findings(events: list[ScanEvent]) -> list[ScanEvent]:
+    """The beginning of the events, up to the last finding that one batch may carry."""
+    findings = [place for place, event in enumerate(events) if event.type == "finding"]
+    return events if len(findings) <= MOST_FINDINGS else events[: findings[MOST_FINDINGS]]

@@ -84,6 +84,8 @@ class ContainerScan:
                 # Of a flood nothing more is heard, and still it is read: the engine ends no container whose output is stuck.
                 if self._drowning is None:
                     self._hear(frames.feed(chunk))
+                # A socket that always has more to read never gives way by itself: leases and heartbeats must have their turn.
+                await asyncio.sleep(0)
         if self._drowning is not None:
             await self._drowning
             return

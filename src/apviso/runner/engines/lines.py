@@ -5,7 +5,9 @@ from __future__ import annotations
 from apviso.runner.engines import Line, Spoken, Swallowed
 
 MAX_LINE_BYTES = 64 * 1024
-MAX_TOTAL_BYTES = 512 * 1024**2
+MAX_TOTAL_BYTES = 64 * 1024**2
+# Each line costs time, however short it is: together these are some seconds of the runner's.
+MAX_LINES = 500_000
 
 
 class OutputFlood(Exception):
@@ -15,19 +17,26 @@ class OutputFlood(Exception):
 class LineCutter:
     """Feed it chunks, get lines. A line above the bound is swallowed whole: a part of one may hold half a secret."""
 
-    def __init__(self, *, error: bool = False, max_line: int = MAX_LINE_BYTES, max_total: int = MAX_TOTAL_BYTES) -> None:
+    def __init__(
+        self, *, error: bool = False, max_line: int = MAX_LINE_BYTES, max_total: int = MAX_TOTAL_BYTES, most_lines: int = MAX_LINES
+    ) -> None:
         self._error = error
         self._max_line = max_line
         self._max_total = max_total
+        self._most_lines = most_lines
         self._total = 0
+        self._lines = 0
         self._part = b""
         self._swallowed = 0
 
     def feed(self, chunk: bytes) -> list[Line]:
-        """The lines that this chunk completes; raises OutputFlood beyond the bound for all output."""
+        """The lines that this chunk completes; raises OutputFlood beyond the bounds for all output."""
         self._total += len(chunk)
         if self._total > self._max_total:
             raise OutputFlood(f"the scan wrote more than {self._max_total} bytes")
+        self._lines += chunk.count(b"\n")
+        if self._lines > self._most_lines:
+            raise OutputFlood(f"the scan wrote more than {self._most_lines} lines")
         *whole, rest = chunk.split(b"\n")
         found = [self._complete(piece) for piece in whole]
         self._take(rest)

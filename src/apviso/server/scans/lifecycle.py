@@ -10,6 +10,8 @@ from apviso.protocol.states import CANCELLED_REASONS, COMPLETED_REASONS, RETRIED
 from apviso.protocol.timers import Timers
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
+OVERDUE = "The scan did not end within its time and was stopped."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,8 +49,10 @@ def after_attempt(scan: ScanFacts, reason: EndReason, message: str | None, now: 
 
 def cancelled(reason: EndReason, message: str | None) -> Outcome:
     """The end of a scan that was told to stop; a spent run time is a failure, not a wish."""
-    status = ScanStatus.CANCELLED if reason in CANCELLED_REASONS else ScanStatus.FAILED
-    return Outcome(status, reason, message)
+    if reason in CANCELLED_REASONS:
+        return Outcome(ScanStatus.CANCELLED, reason, message)
+    # The runner knows no more than that it was told to stop.
+    return Outcome(ScanStatus.FAILED, reason, OVERDUE if reason is EndReason.RUN_TIMEOUT else message)
 
 
 class Due(StrEnum):
