@@ -18,11 +18,11 @@ async def test_benchmark_that_does_not_exist_is_refused() -> None:
 
 
 def test_row_compares_each_round_with_its_own() -> None:
-    row = Row("a start", "plain run", [0.2, 0.6, 0.4], [0.1, 0.2, 0.2])
+    row = Row("a start", "plain run", [0.5, 1.5, 1.0], [0.25, 0.5, 0.5])
 
-    assert row.ratios == [2.0, 2.9999999999999996, 2.0]
+    assert row.ratios == [2.0, 3.0, 2.0]
     assert row.text().splitlines()[1].strip() == "ratio 2.00 (2.00 to 3.00), 3 rounds"
-    assert row.text().endswith("plain 200.00 (100.00 to 200.00) ms: plain run")
+    assert row.text().endswith("plain 500.00 (250.00 to 500.00) ms: plain run")
 
 
 async def test_contestants_of_a_benchmark_take_turns_after_a_warm_up() -> None:
