@@ -1,10 +1,11 @@
 # Every command a person needs. `make help` lists them.
 PYTHON ?= python3
+IMAGE_PYTHON ?= python3.13
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench check lint types contracts docs lock clean
+.PHONY: help setup image-python demo test bench check lint types contracts docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +18,15 @@ setup: .venv/.ready ## Prepare .venv from the lock files (needs Python 3.11 or n
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/apviso scanners install
+	@touch $@
+
+# The scan image gets the scanners of the Python that it is built from. Where that is older than 3.12, name a newer one for it alone.
+image-python: .venv-image/.ready ## Prepare .venv-image, to build the scan image from IMAGE_PYTHON (3.12 or newer)
+
+.venv-image/.ready: requirements/runtime.txt src/apviso/scanning/scanners.txt src/apviso/scanning/tools.txt
+	test -x .venv-image/bin/python || $(IMAGE_PYTHON) -m venv .venv-image
+	.venv-image/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	PYTHONPATH=src .venv-image/bin/python -m apviso.scanning.environment
 	@touch $@
 
 demo: setup ## Watch one scan from enrollment to report, on this machine
@@ -54,4 +64,4 @@ lock: setup ## Make the lock files anew from pyproject.toml and requirements/*.i
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scan.in -c requirements/runtime.txt -o requirements/scan.txt
 
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-image .mypy_cache .ruff_cache .hypothesis .import_linter_cache

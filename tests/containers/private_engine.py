@@ -21,7 +21,8 @@ import docker
 import psutil
 
 START_SECONDS = 60.0
-BUILD = Path(__file__).parents[2] / "deploy" / "scan" / "build.py"
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "deploy" / "scan" / "build.py"
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,11 @@ def unmount_below(folder: Path) -> None:
 
 
 def build_scan_image(socket_file: Path, scanners_dir: Path) -> str:
-    """Its id, as the build tells it."""
+    """Its id, as the build tells it. `make image-python` prepares a newer Python for it, which is taken where it is there."""
     command = [sys.executable, str(BUILD), "--tag", "apviso-scan:test", "--scanners-dir", str(scanners_dir)]
-    environment = {**os.environ, "DOCKER_HOST": f"unix://{socket_file}"}
+    if (ROOT / ".venv-image/.ready").exists():
+        command = [str(ROOT / ".venv-image/bin/python"), str(BUILD), "--tag", "apviso-scan:test"]
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{socket_file}", "PYTHONPATH": str(ROOT / "src")}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     if told.returncode != 0:
         raise RuntimeError(f"the scan image was not built: {told.stderr[-2000:]}")

@@ -130,14 +130,15 @@ class Installation:
     def start_runner(self, name: str, workspace: Path, **environment: str) -> Process:
         return self.spawn(name, "run", workspace=workspace, environment=environment)
 
-    def open_shop(self, *, hardened: bool = False) -> str:
+    def open_shop(self, *, hardened: bool = False, tls: bool = False) -> str:
         """A shop on a free port; its address."""
-        command = [sys.executable, "-m", "apviso.demo", "--port", "0", *(["--hardened"] if hardened else [])]
+        flags = [*(["--hardened"] if hardened else []), *(["--tls"] if tls else [])]
+        command = [sys.executable, "-m", "apviso.demo", "--port", "0", *flags]
         popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         self.stack.callback(Process(popen, self.folder / "shop.log").stop)
         assert popen.stdout is not None
         self.stack.callback(popen.stdout.close)
-        return f"http://127.0.0.1:{json.loads(popen.stdout.readline())['listening']}/"
+        return f"{'https' if tls else 'http'}://127.0.0.1:{json.loads(popen.stdout.readline())['listening']}/"
 
     def add_target(self, url: str) -> str:
         body = {"domain": httpx2.URL(url).netloc.decode(), "scanUrl": url, "visibility": "localhost"}

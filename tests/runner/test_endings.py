@@ -81,7 +81,7 @@ def test_ending_with_a_very_long_message_fits_the_contract() -> None:
 
 
 def test_clean_ending_of_a_scan_with_lost_output_is_no_full_look() -> None:
-    ending = with_losses(ending_of_verdict(CLEAN, ScanExit(0), None), ["output_lost: 3 findings were left out."])
+    ending = with_losses(ending_of_verdict(CLEAN, ScanExit(0), ()), ["output_lost: 3 findings were left out."])
 
     assert (ending.status, ending.coverage.complete) == ("completed", False)
     assert ending.coverage.reasons == ["output_lost: 3 findings were left out."]

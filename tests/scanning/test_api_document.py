@@ -87,6 +87,28 @@ def test_example_of_a_parameter_comes_from_the_document_or_its_type(parameter: d
     assert operation.parameters == (Parameter("p", False, example),)
 
 
+@pytest.mark.parametrize(
+    "leading_out",
+    [
+        {"$ref": "file:///etc/passwd"},
+        {"$ref": "http://127.0.0.2:1/x.json#/a"},
+        {"$ref": "other.json"},
+        {"$id": "file:///etc/", "type": "string"},
+        {"id": "file:///etc/", "type": "string"},
+        {"externalValue": "file:///etc/passwd"},
+        [{"allOf": [{"$ref": "/etc/passwd"}]}],
+    ],
+)
+def test_nothing_in_a_document_leads_out_of_it(leading_out: Any) -> None:
+    paths = {"/x": {"get": {**OK, "parameters": [{"name": "p", "in": "query", "schema": {"oneOf": [leading_out]}}]}, "servers": [7]}}
+
+    api = understood(paths, components={"schemas": {"A": leading_out, "B": {"$ref": "#/components/schemas/A"}}})
+
+    told = json.dumps(api.document)
+    assert not {word for word in ("file:", "/etc", "127.0.0.2", "other.json", '"servers": [7]') if word in told}
+    assert "#/components/schemas/A" in told
+
+
 def test_address_of_an_operation_holds_every_example_encoded() -> None:
     operation = Operation("", "GET", "/a/{id}", (Parameter("id", True, "1/2"), Parameter("q", False, "x&y")))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apviso.protocol.states import ModelPreset
-from apviso.scanning.adapters.schemathesis import Heard, command, findings, read, settings
+from apviso.scanning.adapters.schemathesis import Asking, Heard, asking, command, findings, read, settings
 from apviso.scanning.api_document import ApiDocument, Operation, Parameter
 from tests.scanning.assignments import ORIGIN, assignment_for, values_of
 from tests.scanning.orders import order_for
@@ -87,8 +87,22 @@ def test_line_that_cannot_be_read_is_told_and_the_rest_is_kept(line: str, tmp_pa
     assert (len(told.errors), told.stop_reason) == (1, "completed")
 
 
+@pytest.mark.parametrize(
+    ("operations", "asked"),
+    [
+        (6, Asking(30, "examples,coverage,fuzzing")),
+        (40, Asking(30, "examples,coverage,fuzzing")),
+        (60, Asking(30, "examples,fuzzing")),
+        (400, Asking(5, "examples,fuzzing")),
+        (100_000, Asking(1, "examples,fuzzing")),
+    ],
+)
+def test_operations_are_asked_less_where_they_are_many(operations: int, asked: Asking) -> None:
+    assert asking(30, operations, 10_000) == asked
+
+
 def test_command_asks_the_target_alone_and_is_bounded_by_requests() -> None:
-    line = command(assignment_for(), API, 30)
+    line = command(assignment_for(), API, Asking(30, "examples,fuzzing"))
 
     assert values_of("--url", line) == [f"{ORIGIN}/v2"]
     assert (values_of("--max-examples", line), values_of("--workers", line)) == (["30"], ["1"])
@@ -99,7 +113,7 @@ def test_command_asks_the_target_alone_and_is_bounded_by_requests() -> None:
 def test_command_leaves_out_the_check_for_credentials_where_the_guard_adds_them() -> None:
     order = order_for(f"{ORIGIN}/", preset=ModelPreset.MEDIUM).model_copy(update={"identities": ["default"]})
 
-    assert "ignored_auth" not in values_of("--checks", command(assignment_for(order), API, 30))[0]
+    assert "ignored_auth" not in values_of("--checks", command(assignment_for(order), API, Asking(30, "examples,fuzzing")))[0]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])

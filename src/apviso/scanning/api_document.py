@@ -122,15 +122,33 @@ def _answers(api: ApiDocument, proxy_url: str) -> bool:
 def read(text: bytes, url: str, limits: Limits, base_path: str | None = None) -> ApiDocument:
     """What a document means for this scan, at another base path than its own where one is given. Raises BadDocument."""
     try:
-        told = json.loads(text)
+        told = _self_contained(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise BadDocument(f"{url} is no JSON") from error
+        raise BadDocument(f"{url} is no JSON, or one that is nested too deeply") from error
     paths = told.get("paths") if isinstance(told, dict) else None
     if not isinstance(paths, dict) or not (str(told.get("openapi", "")).startswith("3.") or told.get("swagger") == "2.0"):
         raise BadDocument(f"{url} is no OpenAPI 3 or Swagger 2 document")
     base_path = _base_path(told, url) if base_path is None else base_path
     kept, operations, left_out = _permitted(told, base_path, limits)
     return ApiDocument(url, _readdressed(told, kept, url, base_path), base_path, tuple(operations), left_out)
+
+
+def _self_contained(value: Any) -> Any:
+    """The same without what leads out of it: a reader would follow that to files of this machine, and show their content to the target."""
+    if isinstance(value, list):
+        return [_self_contained(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    reference = value.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        return {}
+    return {name: _self_contained(inner) for name, inner in value.items() if not _moves_references(name, inner)}
+
+
+def _moves_references(name: str, value: Any) -> bool:
+    return name in ("$id", "$schema", "jsonSchemaDialect", "externalValue") or (
+        name in ("id", "$anchor", "$dynamicRef") and isinstance(value, str) and ":" in value
+    )
 
 
 def _base_path(told: Mapping[str, Any], url: str) -> str:
@@ -165,8 +183,8 @@ def _permitted(told: Mapping[str, Any], base_path: str, limits: Limits) -> tuple
         ):
             left_out += 1
             continue
-        shared = {name: value for name, value in item.items() if name not in METHODS}
-        kept.setdefault(path, shared)[method] = said
+        shared = {name: value for name, value in item.items() if name not in (*METHODS, "trace", "servers")}
+        kept.setdefault(path, shared)[method] = {name: value for name, value in said.items() if name != "servers"}
         label = f"{method.upper()} {path}"
         operations.append(Operation(label, method.upper(), base_path + path, _parameters(told, item, said)))
     return kept, operations, left_out

@@ -25,6 +25,10 @@ from apviso.scanning.reporting import reported
 MAX_REPORT_BYTES = 512 * 1024 * 1024
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 MAX_FINDINGS = 500
+# The part of the scan's requests that an API may take, and what the fixed cases of one operation come to.
+API_SHARE = 0.4
+COVERAGE_REQUESTS = 70
+THINNED = "api_thinned: The API has so many operations that each was asked less often than the preset says."
 _CHECKS: Mapping[str, FlawClass] = {
     "not_a_server_error": FlawClass.SERVER_ERROR,
     "ignored_auth": FlawClass.AUTH_IGNORED,
@@ -51,7 +55,8 @@ async def scan(assignment: Assignment) -> Result:
             done += 1
             assignment.say(Progress(percent=min(99.0, round(100 * done / (3 * len(api.operations)), 1))))
 
-    ended = await assignment.run(command(assignment, api, plan.examples), INTERRUPT, hear)
+    asked = asking(plan.examples, len(api.operations), assignment.order.limits.max_requests)
+    ended = await assignment.run(command(assignment, api, asked), INTERRUPT, hear)
     report = work / "schemathesis.ndjson"
     try:
         if report.stat().st_size > MAX_REPORT_BYTES:
@@ -61,7 +66,23 @@ async def scan(assignment: Assignment) -> Result:
         raise ToolFailed(f"it left no report (exit code {ended.exit_code})", stopped=ended.stopped) from error
     if not heard.answered:
         raise ToolFailed(f"it got no answer from the API (exit code {ended.exit_code})", stopped=ended.stopped)
-    return Result(findings(heard, assignment.origin), _gaps(heard, api, stopped=ended.stopped), _remarks(heard, api), len(heard.answered))
+    remarks = [*_remarks(heard, api), *([THINNED] if asked.examples < plan.examples else [])]
+    return Result(findings(heard, assignment.origin), _gaps(heard, api, stopped=ended.stopped), remarks, len(heard.answered))
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How much of each operation: generated requests, and in which of Schemathesis' phases."""
+
+    examples: int
+    phases: str
+
+
+def asking(examples: int, operations: int, max_requests: int) -> Asking:
+    """As much as the plan says, as long as all operations together leave the other scanners most of the budget."""
+    each = API_SHARE * max_requests / max(1, operations)
+    phases = "examples,coverage,fuzzing" if each >= COVERAGE_REQUESTS + examples else "examples,fuzzing"
+    return Asking(max(1, min(examples, int(each / 2))), phases)
 
 
 def settings(attack_share: float) -> str:
@@ -73,14 +94,14 @@ def settings(attack_share: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def command(assignment: Assignment, api: ApiDocument, examples: int) -> list[str]:
+def command(assignment: Assignment, api: ApiDocument, asked: Asking) -> list[str]:
     """The document is the cut-down one, and its address the target's own, whatever it said."""
     work = assignment.work_dir
     checks = [name for name in _CHECKS if name != "ignored_auth" or asks_without_credentials(assignment)]
     return [
         *environment.program(assignment.scanners_dir, "schemathesis"), "--config-file", str(work / "schemathesis.toml"),
         "run", str(work / "api.json"), "--url", assignment.origin + api.base_path, "--proxy", assignment.order.proxy_url.rstrip("/"),
-        "--tls-verify", "false", "--checks", ",".join(checks), "--phases", "examples,coverage,fuzzing", "--max-examples", str(examples),
+        "--tls-verify", "false", "--checks", ",".join(checks), "--phases", asked.phases, "--max-examples", str(asked.examples),
         "--workers", "1", "--continue-on-failure", "--seed", "1", "--no-shrink", "--generation-database", "none", "--no-color",
         "--request-timeout", "30", "--suppress-health-check", "all", "--warnings", "off", "--output-sanitize", "true",
         "--report", "ndjson", "--report-ndjson-path", str(work / "schemathesis.ndjson"), "--report-dir", str(work),
