@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from apviso.protocol.daemon import ScanImage
 from apviso.protocol.states import EndReason
 from apviso.runner.engines import EngineFailed
 from apviso.runner.engines.container_engine import ContainerEngine
+from apviso.runner.engines.kept_signatures import KeptSignatures
 from apviso.runner.engines.signatures import ANNOTATION, Trust
 from tests.containers.private_engine import PrivateEngine
 from tests.containers.private_registry import PrivateRegistry, missing_parts, registry_process
@@ -169,3 +171,23 @@ async def test_key_that_is_none_is_told(engine_here: PrivateEngine, image: str, 
 
     assert refused.reason is EndReason.IMAGE_REFUSED
     assert "cannot be read" in str(refused)
+
+
+async def test_signed_image_that_is_here_needs_its_registry_no_more(engine_here: PrivateEngine, tmp_path: Path) -> None:
+    kept = KeptSignatures(tmp_path / "kept.json")
+    with registry_process(tmp_path) as short_lived:
+        image = short_lived.push(engine_here, "scan/outlives")
+        key, other = short_lived.new_key("ours"), short_lived.new_key("theirs")
+        short_lived.sign(image, key)
+        first = await engine_with(engine_here, image, Trust("require", key, kept)).prepare(None)
+
+    again = await engine_with(engine_here, image, Trust("require", key, kept)).prepare(None)
+    without_it = await refusal(engine_with(engine_here, image, Trust("require", key)))
+    with_another_key = await refusal(engine_with(engine_here, image, Trust("require", other, kept)))
+    kept.path.write_text(kept.path.read_text().replace('"signature":"', '"signature":"A'))
+    with_a_changed_file = await refusal(engine_with(engine_here, image, Trust("require", key, kept)))
+
+    engine_here.client.images.remove(image)
+    assert again == first
+    assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
+    assert {failed.reason for failed in (without_it, with_another_key, with_a_changed_file)} == {EndReason.IMAGE_UNAVAILABLE}

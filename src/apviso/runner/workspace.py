@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "installation"
 
     @property
+    def signatures_file(self) -> Path:
+        """Signatures of scan images that were found in a registry."""
+        return self.root / "image-signatures.json"
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 

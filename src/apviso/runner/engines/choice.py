@@ -10,8 +10,10 @@ from typing import Literal
 from apviso.runner.config import Config
 from apviso.runner.engines import Engine
 from apviso.runner.engines.container_engine import ContainerEngine
+from apviso.runner.engines.kept_signatures import KeptSignatures
 from apviso.runner.engines.process import BUILT_IN_SCAN, ProcessEngine
 from apviso.runner.engines.signatures import Trust
+from apviso.runner.workspace import Workspace
 
 ContainerKind = Literal["docker", "podman"]
 _VARIABLES: Mapping[ContainerKind, str] = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
@@ -28,7 +30,7 @@ def choose_engine(config: Config, installation: str, environ: Mapping[str, str] 
     if kind == "process":
         return ProcessEngine(config.scan_command or BUILT_IN_SCAN)
     socket_file = config.engine_socket or socket_of(kind, environ)
-    trust = Trust(config.image_policy, config.image_key)
+    trust = Trust(config.image_policy, config.image_key, KeptSignatures(Workspace(config.workspace).signatures_file))
     return ContainerEngine(kind, socket_file, config.scan_image, installation, trust, config.custom_ca_path)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from apviso.protocol.states import EndReason
 from apviso.runner.engines import EngineFailed
 from apviso.runner.engines.images import ImageRef
+from apviso.runner.engines.kept_signatures import KeptSignatures, Signature
 from apviso.runner.engines.registry import Registry
 
 Policy = Literal["require", "allow-unsigned-dev"]
@@ -64,10 +65,13 @@ def load_key(path: Path) -> ec.EllipticCurvePublicKey:
 
 @dataclass(frozen=True)
 class Trust:
-    """What images of registries must show. Images that are named by their own id were put into the engine by its operator."""
+    """What images of registries must show. Images that are named by their own id were put into the engine by its operator.
+
+    With `kept`, a signature that was found once is checked again on this host, and the registry is not asked for it."""
 
     policy: Policy = "require"
     key_file: Path | None = None
+    kept: KeptSignatures | None = None
 
     async def check(self, image: ImageRef, registry: Registry) -> None:
         """Raises EngineFailed where the policy is not met, or where that cannot be found out."""
@@ -77,25 +81,30 @@ class Trust:
             message = f"The scan image {image} comes from a registry, and no key to check it is set; name one as image_key in runner.toml."
             raise EngineFailed(message, EndReason.IMAGE_REFUSED)
         key = load_key(self.key_file)
-        if not await _has_signature(image, registry, key):
+        if self.kept is not None and any(is_signed(one.payload, one.signature, image.digest, key) for one in self.kept.of(image)):
+            return
+        found = await _find_signature(image, registry, key)
+        if found is None:
             message = f"The scan image {image} carries no signature by the key in {self.key_file}."
             raise EngineFailed(message, EndReason.IMAGE_REFUSED)
+        if self.kept is not None:
+            self.kept.keep(image, found)
 
 
-async def _has_signature(image: ImageRef, registry: Registry, key: ec.EllipticCurvePublicKey) -> bool:
+async def _find_signature(image: ImageRef, registry: Registry, key: ec.EllipticCurvePublicKey) -> Signature | None:
     told = await registry.find_manifest(image.digest.replace(":", "-") + ".sig")
     if told is None:
-        return False
+        return None
     try:
         manifest = _Manifest.model_validate_json(told)
     except ValidationError:
-        return False
+        return None
     for layer in manifest.layers[:MAX_SIGNATURES]:
         signature = layer.annotations.get(ANNOTATION)
         payload = await registry.find_blob(layer.digest) if signature else None
         if signature and payload is not None and is_signed(payload, signature, image.digest, key):
-            return True
-    return False
+            return Signature(payload=payload, signature=signature)
+    return None
 
 
 def is_signed(payload: bytes, signature: str, digest: str, key: ec.EllipticCurvePublicKey) -> bool:
