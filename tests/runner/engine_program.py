@@ -31,10 +31,10 @@ def watch_starter() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def fetch(order: Order, path: str, **headers: str) -> str:
+def fetch(order: Order, path: str, method: str = "GET", **headers: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": order["proxyUrl"], "https": order["proxyUrl"]}))
     try:
-        asked = urllib.request.Request(order["target"]["scanUrl"].rstrip("/") + path, headers=headers)
+        asked = urllib.request.Request(order["target"]["scanUrl"].rstrip("/") + path, headers=headers, method=method)
         with opener.open(asked, timeout=10) as answer:
             return str(answer.read().decode())
     except HTTPError as error:
@@ -105,6 +105,7 @@ BEHAVIORS: dict[str, Callable[[Order], object]] = {
     "crashes": lambda order: os._exit(7),
     "dies": lambda order: os.kill(os.getpid(), signal.SIGKILL),
     "finds": find,
+    "posts": lambda order: say(type="log", message="answer " + fetch(order, "/form", "POST")),
     "floods": flood,
     "shows": lambda order: say(type="log", message=json.dumps(dict(os.environ))),
 }

@@ -7,7 +7,7 @@ import pytest
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.states import RETRIED_REASONS, EndReason
 from apviso.runner.attempts import Stop
-from apviso.runner.endings import ending_of_stop, ending_of_verdict, failed, out_of_room, with_losses, without_missing_events
+from apviso.runner.endings import ending_of_stop, ending_of_verdict, failed, out_of_room, with_remarks, without_missing_events
 from apviso.runner.engines import ScanExit
 from apviso.scanning.verdict import Verdict
 
@@ -81,7 +81,7 @@ def test_ending_with_a_very_long_message_fits_the_contract() -> None:
 
 
 def test_clean_ending_of_a_scan_with_lost_output_is_no_full_look() -> None:
-    ending = with_losses(ending_of_verdict(CLEAN, ScanExit(0), ()), ["output_lost: 3 findings were left out."])
+    ending = with_remarks(ending_of_verdict(CLEAN, ScanExit(0), ()), ["output_lost: 3 findings were left out."])
 
     assert (ending.status, ending.coverage.complete) == ("completed", False)
     assert ending.coverage.reasons == ["output_lost: 3 findings were left out."]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apviso.protocol.states import Visibility
-from apviso.runner.scope import BadScope, Destination, Scope, judge, load_scope, resolve
+from apviso.runner.scope import BadScope, Destination, Scope, judge, judge_methods, load_scope, resolve
 
 LISTED = Scope(hosts=("shop.internal", "*.corp.example"), cidrs=(ipaddress.ip_network("10.1.0.0/16"),), ports=(80, 8443))
 
@@ -93,3 +93,50 @@ def test_scope_file_is_read_with_all_its_parts(tmp_path: Path) -> None:
 async def test_resolve_of_loopback_names_and_addresses_gives_addresses() -> None:
     assert ipaddress.ip_address("127.0.0.1") in await resolve("127.0.0.1", 80)
     assert await resolve("no such name", 80) == ()
+
+
+@pytest.mark.parametrize(
+    ("permitted", "asked", "left", "refused", "is_gap"),
+    [
+        (None, ["GET", "post"], ("GET", "POST"), (), False),
+        (("GET", "HEAD", "OPTIONS"), ["GET", "HEAD", "OPTIONS"], ("GET", "HEAD", "OPTIONS"), (), False),
+        (("GET",), ["GET", "HEAD", "OPTIONS"], ("GET",), ("HEAD", "OPTIONS"), False),
+        (("GET", "HEAD"), ["GET", "POST", "DELETE"], ("GET",), ("POST", "DELETE"), True),
+        (("GET", "POST"), ["GET"], ("GET",), (), False),
+    ],
+)
+def test_methods_of_a_scan_are_those_that_job_and_scope_permit(
+    permitted: tuple[str, ...] | None, asked: list[str], left: tuple[str, ...], refused: tuple[str, ...], is_gap: bool
+) -> None:
+    decision = judge_methods(Scope(methods=permitted), asked)
+
+    assert decision.ok
+    assert (decision.methods, decision.refused, decision.is_gap) == (left, refused, is_gap)
+    assert bool(decision.remarks) == bool(refused)
+
+
+@pytest.mark.parametrize(("permitted", "asked"), [(("POST",), ["GET", "POST"]), (("GET",), ["POST"]), (("HEAD",), ["GET"])])
+def test_scan_without_the_method_that_it_needs_is_out_of_scope(permitted: tuple[str, ...], asked: list[str]) -> None:
+    decision = judge_methods(Scope(methods=permitted), asked)
+
+    assert not decision.ok
+    assert "GET" in decision.message
+
+
+@pytest.mark.parametrize("written", ["[]", '["GET /"]', '"GET"', '[""]', "[5]"])
+def test_methods_that_are_none_spoil_the_whole_file(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "scope.toml"
+    path.write_text(f'hosts = ["shop.internal"]\nmethods = {written}\n')
+
+    with pytest.raises(BadScope, match="methods"):
+        load_scope(path)
+
+
+def test_methods_in_the_file_are_read_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "scope.toml"
+    path.write_text('hosts = ["shop.internal"]\nmethods = ["get", "Post"]\n')
+
+    scope = load_scope(path)
+
+    assert scope is not None
+    assert scope.methods == ("GET", "POST")

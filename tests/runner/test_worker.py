@@ -241,6 +241,32 @@ async def test_preflight_outside_the_local_scope_is_refused_and_the_target_is_no
     assert application.asked == []
 
 
+async def test_methods_beyond_the_local_scope_are_refused_by_the_guard_and_told_in_the_coverage(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, workspace: Workspace
+) -> None:
+    workspace.scope_file.write_text('cidrs = ["127.0.0.0/8"]\nmethods = ["GET"]\n')
+    job = FakeJob(job_body(scan_url=application.url, domain="posts.localhost", limits={"methods": ["GET", "POST"]}))
+
+    finish = await run_to_its_end(plane, start_daemon, job)
+
+    assert (finish["status"], finish["coverage"]["complete"]) == ("completed", False)
+    assert finish["coverage"]["reasons"][0] == "methods_out_of_scope: The runner's scope does not permit POST."
+    assert {line.partition(" ")[0] for line in application.asked} == {"GET"}
+    assert "answer 403" in job.messages()
+
+
+async def test_preflight_with_no_method_left_in_the_local_scope_is_refused(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, workspace: Workspace
+) -> None:
+    workspace.scope_file.write_text('cidrs = ["127.0.0.0/8"]\nmethods = ["POST"]\n')
+
+    told = await preflight_of(plane, start_daemon, FakeJob(job_body(scan_url=application.url)))
+
+    assert (told["ok"], told["errorCode"]) == (False, "scope_refused")
+    assert "needs GET" in told["errorMessage"]
+    assert application.asked == []
+
+
 async def test_preflight_with_a_broken_scope_file_refuses_everything(
     plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication, workspace: Workspace
 ) -> None:

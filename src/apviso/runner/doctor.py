@@ -28,7 +28,7 @@ from apviso.runner.private_files import ExposedFile
 from apviso.runner.providers import NO_PROVIDER, UnusableLogin, configured_provider, find_provider
 from apviso.runner.redaction import MIN_SECRET_LENGTH, Redactor
 from apviso.runner.refusals import CallFailed, IdentityRejected
-from apviso.runner.scope import BadScope, load_scope
+from apviso.runner.scope import BadScope, Scope, load_scope
 from apviso.runner.setup import Setup, control_plane
 from apviso.runner.target_auth.browser_state import read_browser_state
 from apviso.runner.target_auth.entries import BrowserStateAuth
@@ -196,8 +196,15 @@ def check_scope(setup: Setup) -> DoctorCheck:
         return failure("scope", str(error), f"Correct {path}; until then every scan is refused.")
     if scope is None:
         message = "No scope file: internal addresses and names, and targets that are public or staging, may be scanned"
-        return warning("scope", message, f"List what this runner may touch in {path} (hosts, cidrs, ports).")
-    return ok("scope", f"{len(scope.hosts)} hosts, {len(scope.cidrs)} networks, {len(scope.ports) or 'all'} ports")
+        return warning("scope", message, f"List what this runner may touch in {path} (hosts, cidrs, ports, methods).")
+    return ok("scope", f"{path} is in force: {'; '.join(_in_words(scope))}")
+
+
+def _in_words(scope: Scope) -> Iterable[str]:
+    """What is in force, entry by entry: a person has to recognize a typing error."""
+    for name, entries in (("hosts", scope.hosts), ("cidrs", scope.cidrs), ("ports", scope.ports), ("methods", scope.methods)):
+        unlisted = "none" if name in ("hosts", "cidrs") else "any"
+        yield f"{name} {', '.join(map(str, entries)) if entries else unlisted}"
 
 
 def check_target_auth(config: Config) -> Iterable[DoctorCheck]:

@@ -80,11 +80,12 @@ def ending_of_verdict(verdict: Verdict, exit_: ScanExit, gaps: Sequence[str]) ->
     return replace(ending, coverage=Coverage(complete=False, reasons=reasons[:50]))
 
 
-def with_losses(ending: Ending, losses: Sequence[str]) -> Ending:
-    """The ending of a scan of whose output something is missing: never a full look."""
-    if not losses:
+def with_remarks(ending: Ending, remarks: Sequence[str], *, is_gap: bool = True) -> Ending:
+    """The ending with more reasons in its coverage; a gap is something that was not looked at, or whose findings are missing."""
+    if not remarks:
         return ending
-    return replace(ending, coverage=Coverage(complete=False, reasons=[*losses, *ending.coverage.reasons][:50]))
+    complete = ending.coverage.complete and not is_gap
+    return replace(ending, coverage=Coverage(complete=complete, reasons=[*remarks, *ending.coverage.reasons][:50]))
 
 
 def out_of_room(ending: Ending) -> Ending:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from apviso.protocol.daemon import Preflight, PreflightCheck
 from apviso.protocol.states import EndReason
+from apviso.runner.scope import MethodsDecision
 from apviso.runner.target_auth.identities import TargetIdentity
 
 
@@ -14,7 +15,8 @@ from apviso.runner.target_auth.identities import TargetIdentity
 class Examination:
     """`reason` is that of the first failure; `identities` hold the target's credentials, for the guard alone, the default one first.
 
-    `addresses` are those that the scope was judged by: nothing else is dialed afterwards. `api_document` is the target's own."""
+    `addresses` are those that the scope was judged by: nothing else is dialed afterwards. `api_document` is the target's own, and
+    `methods` are what the guard may let pass."""
 
     checks: dict[str, PreflightCheck] = field(default_factory=dict)
     reason: EndReason | None = None
@@ -22,6 +24,7 @@ class Examination:
     provider_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     addresses: tuple[str, ...] = ()
     api_document: str | None = None
+    methods: MethodsDecision = field(default_factory=lambda: MethodsDecision((), ()))
 
     @property
     def ok(self) -> bool:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import JsonValue
 
+from apviso.protocol.limits import Limits
 from apviso.protocol.scan_events import Happening, Stats
 from apviso.protocol.states import EndReason
 from apviso.runner.attempts import Attempt, Stop
-from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed, out_of_room, with_losses
+from apviso.runner.endings import Ending, ending_of_stop, ending_of_verdict, failed, out_of_room, with_remarks
 from apviso.runner.engines import EngineFailed, Prepared, RunningScan, ScanExit, ScanLabels
 from apviso.runner.job_log import JobLog
 from apviso.runner.login_checks import lost_logins
@@ -23,6 +24,7 @@ from apviso.runner.output import ScanOutput
 from apviso.runner.reachability import probe
 from apviso.runner.records import AttemptFiles, ProcessMark
 from apviso.runner.retrying import unless
+from apviso.runner.scope import MethodsDecision
 from apviso.runner.spool import Spool, SpoolFull
 from apviso.runner.station import Station
 from apviso.runner.target_auth.identities import TargetIdentity, Whereabouts
@@ -41,9 +43,10 @@ STATS_SECONDS = 2.0
 
 @dataclass
 class Execution:
-    """State of one running scan. `extend_permit` is what a renewed lease calls."""
+    """State of one running scan. `extend_permit` is what a renewed lease calls; `methods` are those within this runner's scope."""
 
     attempt: Attempt
+    methods: MethodsDecision
     station: Station
     prepared: Prepared
     files: AttemptFiles
@@ -58,6 +61,11 @@ class Execution:
     _exit: ScanExit | None = field(default=None, init=False)
     _told: GuardCounters = field(default_factory=GuardCounters, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def limits(self) -> Limits:
+        """The job's, as far as this runner's scope permits them."""
+        return self.attempt.job.limits.model_copy(update={"methods": list(self.methods.methods)})
 
     def keep(self, happening: Happening) -> None:
         """Number, spool and log an event. Runs inside a callback of the event loop, so it must not raise."""
@@ -100,7 +108,7 @@ class Execution:
         """How the scan ended; None where nothing may be told any more."""
         job = self.attempt.job
         headers = {identity.name: identity.headers for identity in self.identities}
-        rules = rules_for(job.scan.id, job.target, job.limits, headers, self.files.work / "requests.ndjson", self.addresses)
+        rules = rules_for(job.scan.id, job.target, self.limits, headers, self.files.work / "requests.ndjson", self.addresses)
         try:
             self._guard = await start_guard(rules, self.station.scanners_dir, self.files.work, permit_seconds)
         except GuardFailed as error:
@@ -139,7 +147,7 @@ class Execution:
     async def _wait_or_stop(self, scan: RunningScan, guard: Guard) -> ScanExit:
         """The scan's own end, or the one that we make: traffic first, then the processes."""
         try:
-            async with asyncio.timeout(self.attempt.job.limits.max_run_seconds + REPORT_SECONDS):
+            async with asyncio.timeout(self.limits.max_run_seconds + REPORT_SECONDS):
                 ended = await unless(self.attempt.stopping, scan.wait())
         except TimeoutError:
             self.attempt.halt(Stop.TIMED_OUT)
@@ -160,7 +168,7 @@ class Execution:
             is_retest=job.scan.is_retest,
             retest_findings=job.scan.retest_findings,
             target=job.target,
-            limits=job.limits,
+            limits=self.limits,
             identities=[identity.name for identity in self.identities],
             provider_credentials=dict(self.provider_credentials),
             proxy_url=guard.proxy_url,
@@ -192,16 +200,17 @@ class Execution:
         if stop is not None and stop is not Stop.TIMED_OUT:
             return ending_of_stop(stop)
         code = None if stop is Stop.TIMED_OUT else exit_.code
-        verdict = judge(code, output.said, self._told, self.attempt.job.limits)
+        verdict = judge(code, output.said, self._told, self.limits)
         gaps = await unless(self.attempt.stopping, self._look_afterwards())
-        ending = with_losses(ending_of_verdict(verdict, exit_, gaps or ()), output.losses)
+        ending = with_remarks(ending_of_verdict(verdict, exit_, gaps or ()), output.losses)
+        ending = with_remarks(ending, self.methods.remarks, is_gap=self.methods.is_gap)
         return out_of_room(ending) if output.ran_out_of_room else ending
 
     async def _look_afterwards(self) -> list[str]:
         """What the target no longer is, as gaps of the coverage: there, and open to these identities."""
         job = self.attempt.job
         headers = self.identities[0].headers if self.identities else {}
-        after = await probe(job.target.scan_url, headers, self.addresses)
+        after = await probe(job.target.scan_url, headers, self.addresses, self.methods.methods)
         if after.problem is not None:
             return [f"target_lost: After the scan the target could not be reached any more: {after.problem}"]
         return await lost_logins(self.identities, Whereabouts(job.target.scan_url, self.addresses, job.limits.exclude_paths))

@@ -12,7 +12,7 @@ from apviso.runner.examination import Examination
 from apviso.runner.login_checks import check_login, check_target_auth, take_on_identities
 from apviso.runner.provider_check import check_model_provider
 from apviso.runner.reachability import Reachability, probe
-from apviso.runner.scope import BadScope, Destination, judge, load_scope, resolve
+from apviso.runner.scope import BadScope, Destination, judge, judge_methods, load_scope, resolve
 from apviso.runner.station import Station
 from apviso.runner.target_auth.identities import Whereabouts
 from apviso.scanning.guard_rules import InvalidTarget, allowed_host
@@ -26,14 +26,14 @@ async def examine(station: Station, prepared: Prepared, target: JobTarget, limit
     found = Examination()
     await _check_engine(found, station)
     _check_disk(found, station)
-    in_scope = await _check_scope(found, station, target)
+    in_scope = await _check_scope(found, station, target, limits)
     check_model_provider(found, station, prepared)
     entries = check_target_auth(found, station, target)
     if in_scope and found.ok:
         place = Whereabouts(target.scan_url, found.addresses, limits.exclude_paths)
         await take_on_identities(found, station, entries, place)
         if found.ok:
-            _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses))
+            _check_target(found, target, await probe(target.scan_url, found.headers, found.addresses, found.methods.methods))
         if found.ok:
             await check_login(found, place)
     return found
@@ -61,7 +61,7 @@ def _check_disk(found: Examination, station: Station) -> None:
         found.failed("disk", EndReason.DISK_FULL, message, "Free space in the workspace, or move it with APVISO_RUNNER_WORKSPACE.")
 
 
-async def _check_scope(found: Examination, station: Station, target: JobTarget) -> bool:
+async def _check_scope(found: Examination, station: Station, target: JobTarget, limits: Limits) -> bool:
     try:
         address = allowed_host(target.scan_url)
         scope = load_scope(station.workspace.scope_file)
@@ -74,6 +74,11 @@ async def _check_scope(found: Examination, station: Station, target: JobTarget) 
     destination = Destination(address.host, address.port, await resolve(address.host, address.port), target.visibility)
     found.addresses = tuple(str(address) for address in destination.addresses)
     decision = judge(scope, destination)
+    found.methods = judge_methods(scope, limits.methods)
+    if decision.ok and not found.methods.ok:
+        remedy = "Whoever runs this runner can list the method in scope.toml."
+        found.failed("scope", EndReason.SCOPE_REFUSED, found.methods.message, remedy)
+        return False
     if decision.ok:
         found.passed("scope", decision.message)
     elif not destination.addresses:

@@ -24,24 +24,24 @@ class Reachability:
     problem: str | None = None
 
 
-async def probe(url: str, headers: Mapping[str, str], addresses: Sequence[str] = ()) -> Reachability:
-    """HEAD, and GET where HEAD is not answered well: some applications know no HEAD. The body is not read.
+async def probe(url: str, headers: Mapping[str, str], addresses: Sequence[str] = (), methods: Sequence[str] = ("HEAD",)) -> Reachability:
+    """HEAD where `methods` permit it, and GET where HEAD is not answered well: some applications know no HEAD. The body is not read.
 
     With `addresses`, those that the host's name was judged by, nothing else is dialed, whatever the name stands for meanwhile.
     """
     answer = Reachability(problem="its name stands for no address")
     for address in addresses or ("",):
-        answer = await _probe_at(url, headers, address)
+        answer = await _probe_at(url, headers, address, "HEAD" if "HEAD" in methods else "GET")
         if answer.problem is None:
             break
     return answer
 
 
-async def _probe_at(url: str, headers: Mapping[str, str], address: str) -> Reachability:
+async def _probe_at(url: str, headers: Mapping[str, str], address: str, method: str) -> Reachability:
     try:
         async with asyncio.timeout(PROBE_SECONDS), open_target_client() as client:
-            status = await _ask(client, "HEAD", url, headers, address)
-            return Reachability(status if status < 400 else await _ask(client, "GET", url, headers, address))
+            status = await _ask(client, method, url, headers, address)
+            return Reachability(status if status < 400 or method == "GET" else await _ask(client, "GET", url, headers, address))
     except TimeoutError:
         return Reachability(problem=f"no answer within {PROBE_SECONDS:g} s")
     except TROUBLES as error:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from apviso.protocol.limits import READ_ONLY_METHODS
 from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, Visibility
 from apviso.scanning.guard_rules import InvalidTarget, normal_host
 
@@ -25,18 +26,26 @@ LINK_LOCAL = (ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80
 RESOLVE_SECONDS = 5.0
 
 
+Method = Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{1,20}$")]
+# Without it no page can be looked at.
+NEEDED_METHOD = "GET"
+
+
 class BadScope(Exception):
     """The scope file cannot be used. Nothing is scanned then: a typing error must not open what it was to close."""
 
 
 class Scope(BaseModel):
-    """The file: `hosts` are names or `*.suffix` patterns, `cidrs` networks, `ports` numbers; no ports means any."""
+    """The file: `hosts` are names or `*.suffix` patterns, `cidrs` networks, `ports` numbers; no ports means any.
+
+    `methods` are those that a scan may use here, whatever its job asks for; None where the file says nothing about them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hosts: tuple[str, ...] = ()
     cidrs: tuple[Network, ...] = ()
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,42 @@ class Destination:
 class ScopeDecision:
     ok: bool
     message: str
+
+
+@dataclass(frozen=True)
+class MethodsDecision:
+    """`methods` are what is left of those that the job asks for; `refused` the others, in its order."""
+
+    methods: tuple[str, ...]
+    refused: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return NEEDED_METHOD in self.methods
+
+    @property
+    def message(self) -> str:
+        refused = ", ".join(self.refused)
+        if not self.ok:
+            return f"a scan needs {NEEDED_METHOD}, which its job or the scope file does not permit (refused: {refused or 'nothing'})"
+        return f"the scope file does not permit {refused}" if refused else "all methods of the job are permitted"
+
+    @property
+    def remarks(self) -> list[str]:
+        """For the coverage, where the scan uses less than was asked for."""
+        return [f"methods_out_of_scope: The runner's scope does not permit {', '.join(self.refused)}."] if self.refused else []
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether something cannot be looked at: pages are seen by GET as well, what changes data by its own method only."""
+        return any(method not in READ_ONLY_METHODS for method in self.refused)
+
+
+def judge_methods(scope: Scope | None, asked: Sequence[str]) -> MethodsDecision:
+    """What a scan may use of the methods that its job asks for. Without a word about them in the scope file, all."""
+    wanted = tuple(dict.fromkeys(method.upper() for method in asked))
+    permitted = wanted if scope is None or scope.methods is None else tuple(method for method in wanted if method in scope.methods)
+    return MethodsDecision(permitted, tuple(method for method in wanted if method not in permitted))
 
 
 def load_scope(path: Path) -> Scope | None:

@@ -136,6 +136,7 @@ class Worker:
         self._heed(await self._ask(lambda: self._plane.start(attempt.job_id, start)))
         self._execution = Execution(
             attempt,
+            found.methods,
             self._station,
             prepared,
             self._files,
