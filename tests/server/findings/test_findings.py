@@ -74,6 +74,16 @@ async def test_finding_reported_twice_in_one_attempt_is_one_with_the_worse_sever
     assert (await case.scan())["findingCounts"] == {"critical": 0, "high": 1, "medium": 0, "low": 0, "info": 0}
 
 
+async def test_finding_that_a_scan_says_again_with_more_detectors_has_the_fuller_words(case: Case, job: Job) -> None:
+    first = found(1, evidence="of one", detectors=["a"])
+    grown = found(2, evidence="of both", detectors=["a", "b"])
+
+    await case.runner.on_job(job, "events", events=[first, grown])
+
+    (listed,) = await _listed(case.organization, f"/scans/{case.scan_id}/findings")
+    assert (listed["evidence"], listed["detectors"]) == ("of both", ["a", "b"])
+
+
 async def test_findings_of_different_places_are_different(case: Case, job: Job) -> None:
     events = [
         found(1),

@@ -92,12 +92,15 @@ async def _know(work: Work, scan: ScanFacts, attempt: AttemptFacts, found: Repor
 
 
 def merged(first: ReportedFinding, again: ReportedFinding) -> ReportedFinding:
-    """One finding of two sightings in one attempt: the first evidence, the worse severity, all detectors."""
+    """One finding of two sightings in one attempt: the worse severity, all detectors, and the first's words.
+
+    A scan that has merged sightings by itself says the finding again with more detectors; then its words are the fuller ones."""
     ranks = list(Severity)
     worse = again if ranks.index(again.severity) < ranks.index(first.severity) else first
     detectors = list(dict.fromkeys([*first.detectors, *again.detectors]))[:20]
     graded = {"severity": worse.severity, "cvss_score": worse.cvss_score, "cvss_vector": worse.cvss_vector}
-    return first.model_copy(update={**graded, "detectors": detectors})
+    fuller = again if set(first.detectors) < set(again.detectors) else first
+    return fuller.model_copy(update={**graded, "detectors": detectors})
 
 
 async def _note_progress(work: Work, scan: ScanFacts, events: Sequence[ScanEvent]) -> None:
