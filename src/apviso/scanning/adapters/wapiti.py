@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, AliasPath, BaseModel, Field, JsonValue, ValidationError, model_validator
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
@@ -177,14 +177,12 @@ class _Infos(BaseModel):
     crawled_pages: list[JsonValue] = []
 
 
-class _Request(BaseModel):
-    url: str
-    method: str = "GET"
-    status_code: int = 0
-
-
 class _Crawled(BaseModel):
-    request: _Request
+    """A page; its status stands with the request in 3.2, with the response in 3.3."""
+
+    url: str = Field(validation_alias=AliasPath("request", "url"))
+    method: str = Field(validation_alias=AliasPath("request", "method"))
+    status: int = Field(validation_alias=AliasChoices(AliasPath("response", "status_code"), AliasPath("request", "status_code")))
 
 
 class _Report(BaseModel):
@@ -280,11 +278,11 @@ def _addresses(pages: Iterable[JsonValue]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for page in pages:
         try:
-            asked = _Crawled.model_validate(page).request
+            seen = _Crawled.model_validate(page)
         except ValidationError:
             continue
-        if asked.method == "GET" and "?" in asked.url and asked.status_code < 400:
-            found[asked.url] = None
+        if seen.method == "GET" and "?" in seen.url and seen.status < 400:
+            found[seen.url] = None
     return tuple(found)
 
 
