@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,18 @@ def _known_database(url: str) -> str:
     if url and not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
         raise ValueError("use sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME")
     return url
+
+
+# A registry's host, a name in it, and the digest: a tag could be moved to another image, a bare name means another one on each host.
+_IMAGE = re.compile(
+    r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+|localhost|[a-z0-9.-]+(?=:))(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}"
+)
+
+
+def _image_by_digest(image: str | None) -> str | None:
+    if image and not _IMAGE.fullmatch(image):
+        raise ValueError("name the image by registry and digest, such as registry.example/scan@sha256:... with 64 hexadecimal digits")
+    return image or None
 
 
 class Settings(BaseSettings):
@@ -38,6 +51,9 @@ class Settings(BaseSettings):
 
     license_issuer_keys: list[str] = Field(
         [], description="Ed25519 public keys (base64) whose license files are accepted, besides issuer.pub in the data folder."
+    )
+    scan_image: Annotated[str | None, AfterValidator(_image_by_digest)] = Field(
+        None, description="Scan image that every job names, `registry/name@sha256:...`; without it each runner uses its own."
     )
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")

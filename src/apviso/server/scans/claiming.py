@@ -7,7 +7,7 @@ from datetime import datetime
 
 from prometheus_client import Counter
 
-from apviso.protocol.daemon import Claim, ClaimAnswer, ClaimedJob, ClaimedScan, Directives, Job
+from apviso.protocol.daemon import Claim, ClaimAnswer, ClaimedJob, ClaimedScan, Directives, Job, ScanImage
 from apviso.protocol.limits import PRESETS
 from apviso.protocol.states import Visibility
 from apviso.protocol.tokens import Namespace, Token
@@ -119,7 +119,15 @@ async def _job(work: Work, plant: Resources, scan: ScanFacts, caller: DaemonCall
         ),
         scan=ClaimedScan(id=scan.id, model_preset=scan.model_preset, is_retest=scan.is_retest, retest_findings=again),
         target=targets.job_target(target),
-        image=None,
+        image=_named_image(plant.settings.scan_image),
         limits=PRESETS[scan.model_preset],
         job_token=token.reveal(),
     )
+
+
+def _named_image(image: str | None) -> ScanImage | None:
+    """The runner judges it by its own policy; its signature lies beside it in the registry."""
+    if image is None:
+        return None
+    ref, _, digest = image.partition("@")
+    return ScanImage(ref=ref, digest=digest)

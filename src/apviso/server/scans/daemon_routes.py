@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
@@ -175,11 +176,20 @@ async def start_job(
     scan, attempt = await held(work, caller, id, start.attempt)
     if scan.status is ScanStatus.ASSIGNED:
         await store.edit_attempt(work, attempt, started_at=work.now, runtime_metadata=start.runtime_metadata)
-        await store.move(work, scan, ScanStatus.RUNNING, started_at=scan.started_at or work.now, status_reason=None)
+        digest = _image_digest(start)
+        await store.move(
+            work, scan, ScanStatus.RUNNING, started_at=scan.started_at or work.now, status_reason=None, scan_image_digest=digest
+        )
         await tell(work, scan, "started")
         subject = ("scan", scan.id)
         await audit.record(work, caller.organization_id, caller.actor, "scan.started", subject, caller.request_id, attempt=attempt.number)
     return await _state(work, scan)
+
+
+def _image_digest(start: Start) -> str | None:
+    """The digest of the image that runs, as the runner tells it; None for scans that run without one."""
+    told = start.runtime_metadata.get("imageDigest")
+    return told if isinstance(told, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", told) else None
 
 
 @router.post("/{id}/finish", responses=responses(*ON_A_JOB, EventsMissing, ScanNotStarted))
