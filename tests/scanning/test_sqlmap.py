@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from apviso.protocol.states import ModelPreset
-from apviso.scanning.adapters.sqlmap import Place, command, parse, places
+from apviso.scanning.adapters.sqlmap import Place, command, parse, places, target_file
 from apviso.scanning.adapters.tool import ToolFailed
 from apviso.scanning.api_document import ApiDocument, Operation, Parameter
 from tests.scanning.assignments import ORIGIN, assignment_for, values_of
@@ -69,7 +69,7 @@ def test_places_are_operations_and_pages_with_parameters_each_once() -> None:
 
 @pytest.mark.parametrize("preset", [ModelPreset.MEDIUM, ModelPreset.HIGH, ModelPreset.ULTRA])
 def test_command_detects_and_takes_nothing(preset: ModelPreset, tmp_path: Path) -> None:
-    line = command(assignment_for(preset=preset), Place(f"{ORIGIN}/book?id=1", "/book"), tmp_path, 60)
+    line = command(assignment_for(preset=preset), tmp_path, 60)
 
     # `--smart` missed a known flaw; the others read or change what is not a scan's.
     takers = (
@@ -91,3 +91,15 @@ def test_command_detects_and_takes_nothing(preset: ModelPreset, tmp_path: Path) 
     assert {"--batch", "--flush-session", "--skip-waf"} <= set(line)
     assert values_of("--proxy", line) == ["http://127.0.0.1:9"]
     assert values_of("--time-limit", line) == ["60"]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r", "\x0b", "\x85", "\u2028", " \n[General]\n"])
+def test_address_of_a_target_is_no_argument_and_never_a_second_setting(ending: str, tmp_path: Path) -> None:
+    address = f"{ORIGIN}/book?id=1*&seen=of-the-target{ending}osShell = True"
+
+    written = target_file(address)
+
+    assert written.splitlines()[:1] == ["[Target]"]
+    assert len(written.splitlines()) == 2
+    assert f"url = {ORIGIN}/book?id=1*&seen=of-the-target%" in written
+    assert "of-the-target" not in "".join(command(assignment_for(preset=ModelPreset.MEDIUM), tmp_path, 60))

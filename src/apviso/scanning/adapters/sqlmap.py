@@ -30,6 +30,8 @@ MOST_SECONDS_FOR_ONE = 240.0
 LEAST_SECONDS_FOR_ONE = 10.0
 # Marks a value in the address itself; sqlmap then tests these places alone and calls them #1*, #2* and so on.
 _MARK = "*"
+_TARGET_FILE = "target.ini"
+_PRINTED = "".join(map(chr, range(0x21, 0x7F)))
 _CRITICAL = re.compile(r"\[CRITICAL\] (.+)")
 # What sqlmap says where it looked and found nothing, and where an operation does not answer without credentials.
 _NOTHING_FOUND = "do not appear to be injectable"
@@ -104,7 +106,8 @@ async def _test(assignment: Assignment, place: Place, number: int, seconds: floa
             complaints.append(said[1])
 
     began = time.monotonic()
-    ended = await assignment.run(command(assignment, place, folder, seconds), INTERRUPT, hear, seconds + 5)
+    (folder / _TARGET_FILE).write_text(target_file(place.url), encoding="ascii")
+    ended = await assignment.run(command(assignment, folder, seconds), INTERRUPT, hear, seconds + 5)
     try:
         found = parse(_read(folder / "report.json"), place, assignment.origin)
     except ToolFailed as failed:
@@ -124,13 +127,21 @@ def _gaps(place: Place, found: Sequence[ReportedFinding], complaints: Iterable[s
         yield f"injections_untested: sqlmap did not test {one_line(place.path, 100)}: {one_line(said, 200)}"
 
 
-def command(assignment: Assignment, place: Place, folder: Path, seconds: float) -> list[str]:
+def target_file(url: str) -> str:
+    """The address for sqlmap's settings file: in an argument all of the host could read it, and a target may put a secret into its links.
+
+    One line whatever the target wrote: a second one would be another setting."""
+    return f"[Target]\nurl = {quote(url, safe=_PRINTED)}\n"
+
+
+def command(assignment: Assignment, folder: Path, seconds: float) -> list[str]:
     """Detection only: no option that reads data, files or accounts of the target. `--smart` and a WAF probe are left out on purpose."""
     injections, limits = assignment.plan.injections, assignment.order.limits
     assert injections is not None
     timeout = max(10, 4 / limits.requests_per_second)
     return [
-        *environment.program(assignment.scanners_dir, "sqlmap"), "-u", place.url, "--method", "GET", "--batch", "--flush-session",
+        *environment.program(assignment.scanners_dir, "sqlmap"), "-c", str(folder / _TARGET_FILE),
+        "--method", "GET", "--batch", "--flush-session",
         "--disable-coloring", "--skip-waf", "--output-dir", str(folder), "--report-json", str(folder / "report.json"),
         "--technique", injections.techniques, "--level", str(injections.level), "--risk", "1", "--threads", "1",
         "--time-limit", f"{seconds:.0f}", "--timeout", f"{timeout:.0f}", "--retries", "1",
