@@ -347,6 +347,19 @@ async def test_request_log_holds_no_value_and_is_private(target: Target, guarded
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("place", ["/of-the-user", "/?of-the-user", "/?a=1&of%2Dthe-user=2", "/x%6Ff-the-user/y", "/s3cret-of-the-target"])
+async def test_request_log_holds_no_credential_that_a_target_made_a_name_or_path_of(
+    place: str, target: Target, guarded: StartGuard, tmp_path: Path
+) -> None:
+    log = tmp_path / "requests.ndjson"
+    guard = await guarded(rules_of(target, request_log=str(log), identities=TWO))
+
+    await get(guard, target.url + place)
+    await guard.close()
+
+    assert [json.loads(line)["path"] for line in log.read_text().splitlines()] == ["(holds a credential)"]
+
+
 async def test_credentials_are_in_no_argument_environment_repr_or_file(target: Target, guarded: StartGuard, tmp_path: Path) -> None:
     rules = rules_of(target, request_log=str(tmp_path / "log"))
     guard = await guarded(rules)

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,6 +47,8 @@ OVERRIDES = (
 )  # fmt: skip
 # Says as whom a request is to be sent; never reaches the target.
 IDENTITY_HEADER = "X-Apviso-Identity"
+SHORTEST_CREDENTIAL = 6
+HIDDEN = "(holds a credential)"
 # Counted one by one beside their class: they tell that the target refused to be looked at.
 TELLING_STATUSES = frozenset({401, 403, 429})
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -123,6 +126,13 @@ def loggable(path: str) -> str:
     return (bare + ("?" + "&".join(f"{name}=" for name in names) if names else ""))[:2000]
 
 
+def credential_words(*credentials: dict[str, str]) -> set[str]:
+    """What of these headers could stand in an address by itself: the longer words of their values, without names and schemes."""
+    words = (word for headers in credentials for value in headers.values() for word in re.split(r"[;,\s]+", value))
+    bare = {(word.partition("=")[2] or word).strip("\"'=") for word in words if word.lower() not in ("bearer", "digest")}
+    return {word for word in bare if len(word) >= SHORTEST_CREDENTIAL}
+
+
 def number_of(text: str) -> int | None:
     """A number in plain digits, as ports and lengths are; other scripts have digits, too, and some digits are endless."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else None
@@ -181,7 +191,8 @@ class Rules:
 class Books:
     """Everything counted, and the request log. Bounded: a full log is closed, the counters go on."""
 
-    def __init__(self, log_path: str | None) -> None:
+    def __init__(self, log_path: str | None, credentials: Iterable[str] = ()) -> None:
+        self._credentials = tuple(credentials)
         self.requests = self.bytes = self.connect_errors = self.handshakes = 0
         self.refusals: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
@@ -215,12 +226,17 @@ class Books:
         if self._log is None:
             return
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"at": at, "method": method[:32], "path": loggable(path), "outcome": outcome}).encode() + b"\n"
+        line = json.dumps({"at": at, "method": method[:32], "path": self._loggable(path), "outcome": outcome}).encode() + b"\n"
         self._room -= len(line)
         if self._room < 0 or not _appended(self._log, line):
             # A log that cannot grow must not stop the scan: the counters still hold every request.
             os.close(self._log)
             self._log = None
+
+    def _loggable(self, path: str) -> str:
+        """A target may put a credential that it was sent into the very paths and names of its links."""
+        written = loggable(path)
+        return HIDDEN if any(word in text for word in self._credentials for text in (written, unquote(written))) else written
 
 
 def _appended(descriptor: int, line: bytes) -> bool:
@@ -544,7 +560,7 @@ async def serve(rules: Rules, confdir: str) -> None:
     from mitmproxy import http
     from mitmproxy.proxy.layers import TCPLayer
 
-    books = Books(rules.request_log)
+    books = Books(rules.request_log, credential_words(rules.headers, *rules.identities.values()))
     voice = Voice(books)
     gate = Gate(rules, books, http.Response.make, TCPLayer)
     resolve_nothing_new(asyncio.get_running_loop(), rules)
