@@ -425,3 +425,14 @@ async def test_attempt_whose_events_are_gone_for_good_ends_as_upload_incomplete(
 
     told = plane.job_calls(job, "finish")[0].body
     assert (told["status"], told["endReason"], told["coverage"]["complete"]) == ("failed", "upload_incomplete", False)
+
+
+async def test_lease_that_is_renewed_while_the_guard_closes_does_not_change_the_end(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
+) -> None:
+    job = FakeJob(job_body(scan_url=application.url, domain="finds.localhost", renewAfterSeconds=0))
+
+    finish = await run_to_its_end(plane, start_daemon, job)
+
+    assert (finish["status"], finish["endReason"]) == ("completed", "completed")
+    assert len(plane.job_calls(job, "lease")) > 3

@@ -125,7 +125,9 @@ class Execution:
             return failed(reason, f"The runner could not keep its record of the scan: {error.strerror or error}")
         finally:
             self.kill()
-            self._told = await self._guard.close()
+            # From here on a renewed lease has no permit to extend; a guard that is being closed has not died.
+            guard, self._guard = self._guard, None
+            self._told = await guard.close()
         output.end()
         self._tell_stats(self._told)
         return await self._judge(output, self._exit)
