@@ -233,3 +233,12 @@ async def test_logs_that_are_followed_show_new_lines_as_they_come(
         await following.wait()
 
     assert seen.count(goal) == 1
+
+
+@pytest.mark.parametrize("token", ["nonsense", "apvk_0123456789ab_secret", "apvr_"])
+async def test_run_with_something_else_as_its_token_exits_as_with_a_bad_credential(workspace: Workspace, token: str) -> None:
+    ran = await apviso("run", workspace=workspace, APVISO_API_URL="http://127.0.0.1:9", APVISO_RUNNER_TOKEN=token)
+
+    assert ran.code == 77
+    assert "APVISO_RUNNER_TOKEN" in ran.err
+    assert "secret" not in ran.err

@@ -225,3 +225,12 @@ async def test_commands_with_a_proxy_that_cannot_be_used_name_its_variable_in_on
     assert joined.err.startswith(f"The proxy that the environment names ({variable})")
     assert len(joined.err.splitlines()) == len(left.err.splitlines()[:1]) == 1
     assert not any("Traceback" in one.err or "canary" in one.out + one.err for one in (checked, joined, ran, left))
+
+
+async def test_doctor_with_a_bad_setting_tells_it_as_json_to_whoever_asked_for_json(workspace: Workspace) -> None:
+    ran = await apviso("doctor", "--json", workspace=workspace, APVISO_API_URL="no address")
+
+    told = json.loads(ran.out)
+    assert (ran.code, told["healthy"]) == (78, False)
+    assert [check["name"] for check in told["checks"]] == ["settings"]
+    assert "api_url (from environment)" in told["checks"][0]["message"]

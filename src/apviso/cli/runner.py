@@ -151,8 +151,23 @@ def onboard(api_url: ApiUrl = None, workspace: Workspace = None) -> None:
 
 def doctor(json: Json = False, api_url: ApiUrl = None, workspace: Workspace = None) -> None:
     """Check everything a runner needs; exits with 2 when a check fails."""
+    if json:
+        _tell_bad_settings_as_json(api_url, workspace)
     if not _print_diagnosis(_set_up(api_url, workspace), as_json=json):
         raise typer.Exit(Exit.CHECK_FAILED)
+
+
+def _tell_bad_settings_as_json(api_url: str | None, workspace: Path | None) -> None:
+    """What cannot be diagnosed is a diagnosis too: whoever reads JSON gets JSON. Ends the command where the settings are bad."""
+    from apviso.runner.config import ConfigProblem
+    from apviso.runner.doctor import bad_settings
+    from apviso.runner.setup import set_up
+
+    try:
+        set_up({"api_url": api_url, "workspace": workspace})
+    except ConfigProblem as error:
+        typer.echo(bad_settings(str(error)).model_dump_json(by_alias=True, indent=2))
+        raise typer.Exit(Exit.REVOKED_OR_MISCONFIGURED) from error
 
 
 def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
@@ -190,7 +205,7 @@ def run(api_url: ApiUrl = None, workspace: Workspace = None, concurrency: Concur
     setup = _set_up(api_url, workspace, concurrency)
     if setup.identity is None:
         reason = setup.identity_problem or "this host is not registered; run `apviso onboard`, or set APVISO_RUNNER_TOKEN"
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, reason)
+        _fail(Exit.BAD_CREDENTIAL if setup.has_bad_token else Exit.REVOKED_OR_MISCONFIGURED, reason)
     try:
         code = run_daemon(setup, setup.identity, stalled_exit=Exit.TRY_AGAIN)
     except (ConfigProblem, BadAuthority, BadProxy, WorkspaceTaken, OSError) as error:

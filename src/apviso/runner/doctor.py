@@ -93,6 +93,12 @@ async def diagnose(setup: Setup) -> Diagnosis:
     )
 
 
+def bad_settings(problem: str) -> Diagnosis:
+    """The diagnosis of a runner whose settings cannot be read: nothing else can be looked at."""
+    step = "Correct the setting where the message says that it comes from."
+    return Diagnosis(healthy=False, checks=[failure("settings", problem, step)], settings=[], engine_limits=[])
+
+
 def shown_settings(setup: Setup) -> list[ShownSetting]:
     return [
         ShownSetting(name=name, value=_shown(getattr(setup.config, name)), source=_source(name, setup.resolved.sources[name]))

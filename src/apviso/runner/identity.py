@@ -18,6 +18,10 @@ class BrokenIdentity(Exception):
     """The identity that was given cannot be one."""
 
 
+class BadToken(BrokenIdentity):
+    """What was given as the runner's token is none."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """`replaced` holds the public prefixes of tokens that rotation has replaced by this one."""
@@ -85,7 +89,7 @@ def store(workspace: Workspace, identity: Identity) -> None:
 def _runner_token(text: str, where: str) -> Token:
     token = parse_token(text)
     if token is None:
-        raise BrokenIdentity(f"{where} holds no runner token (apvr_...)")
+        raise BadToken(f"{where} holds no runner token (apvr_...)")
     if token.namespace is not Namespace.RUNNER:
-        raise BrokenIdentity(f"{where} holds a token of another kind ({token.namespace}_...); a runner token starts with apvr_")
+        raise BadToken(f"{where} holds a token of another kind ({token.namespace}_...); a runner token starts with apvr_")
     return token

@@ -14,7 +14,7 @@ from apviso.runner.clock import Clock
 from apviso.runner.config import Config, ConfigProblem, Resolved, load
 from apviso.runner.connection import open_client
 from apviso.runner.control_plane import ControlPlane
-from apviso.runner.identity import BrokenIdentity, Identity, find_identity, find_stored
+from apviso.runner.identity import BadToken, BrokenIdentity, Identity, find_identity, find_stored
 from apviso.runner.private_files import ExposedFile
 from apviso.runner.redaction import Redactor
 from apviso.runner.workspace import Workspace
@@ -22,12 +22,13 @@ from apviso.runner.workspace import Workspace
 
 @dataclass(frozen=True)
 class Setup:
-    """`identity_problem` says why the identity that is there cannot be used."""
+    """`identity_problem` says why the identity that is there cannot be used; `has_bad_token` is whether its token is none."""
 
     resolved: Resolved
     identity: Identity | None
     identity_problem: str | None
     environ: Mapping[str, str]
+    has_bad_token: bool = False
 
     @property
     def config(self) -> Config:
@@ -50,14 +51,15 @@ def set_up(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ)
     workspace = load(flags, environ).workspace
     identity: Identity | None = None
     problem: str | None = None
+    has_bad_token = False
     stored_url: str | None = None
     try:
         stored = find_stored(workspace)
         stored_url = stored.api_url if stored else None
         identity = find_identity(workspace, environ)
     except (ExposedFile, BrokenIdentity, OSError) as error:
-        problem = str(error)
-    return Setup(load(flags, environ, stored_url), identity, problem, environ)
+        problem, has_bad_token = str(error), isinstance(error, BadToken)
+    return Setup(load(flags, environ, stored_url), identity, problem, environ, has_bad_token)
 
 
 @asynccontextmanager

@@ -144,6 +144,7 @@ class HeadAsGet:
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
+        scope.setdefault("state", {})["is_head"] = True
         await self.app({**scope, "method": "GET"}, receive, without_body)
 
 

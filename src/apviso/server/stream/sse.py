@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from apviso.server.parking import Parking
@@ -30,6 +30,10 @@ class EventStream(StreamingResponse):
         self._parking = parking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["state"].get("is_head"):
+            # Nobody waits for what comes: the headers are the whole answer.
+            await Response(headers=dict(self.headers))(scope, receive, send)
+            return
         self._parking.enter()
         scope["state"]["parked"] = True
         try:
