@@ -53,18 +53,6 @@ def test_parse_of_an_injection_gives_a_whole_finding(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_parse_names_the_addresses_with_a_query_that_answered_well(dialect: str) -> None:
-    assert parse(recorded(dialect), ORDER).addresses == ("http://127.0.0.1:8911/book?id=1",)
-
-
-@pytest.mark.parametrize("page", [7, {}, {"request": 7}, {"request": {"url": "http://h/?a=1", "method": "GET"}}])
-def test_parse_leaves_out_pages_that_it_cannot_read(page: Any) -> None:
-    told = {"vulnerabilities": {}, "infos": {"crawled_pages_nbr": 1, "crawled_pages": [page]}}
-
-    assert parse(json.dumps(told).encode(), ORDER).addresses == ()
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
 def test_parse_leaves_no_cookie_in_any_finding(dialect: str) -> None:
     parsed = parse(recorded(dialect), ORDER)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, AliasPath, BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, JsonValue, ValidationError, model_validator
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
@@ -19,6 +19,7 @@ from apviso.protocol.states import ModelPreset
 from apviso.scanning import environment, scanner_process
 from apviso.scanning.adapters.tool import Assignment, Result, ToolFailed
 from apviso.scanning.adapters.wapiti_console import Console
+from apviso.scanning.adapters.wapiti_session import SessionUnreadable, addresses
 from apviso.scanning.catalogue import FlawClass, entry
 from apviso.scanning.evidence import curl_command, excerpt, one_line
 from apviso.scanning.order import ScanOrder
@@ -28,6 +29,7 @@ from apviso.scanning.reporting import reported
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 MAX_FINDINGS = 1_000
 MAX_SEEDS = 50
+SESSION_FOLDER = "session"
 # Where nothing listens: payloads and call-outs that want a helper server of the scanner's makers end here.
 _DEAD_ENDPOINT = "http://127.0.0.1:9/"
 # Not `https_redirect`: it connects to the target by itself, past the guard. The first look says whether there is encryption.
@@ -51,7 +53,13 @@ async def scan(assignment: Assignment) -> Result:
     line = command(order, assignment.start_url, _installed(order), assignment.seconds)
     ended = await assignment.run(line, _STOPPING, hear)
     parsed = _read_report(order, ended)
-    return Result(parsed.findings, [*console.gaps, *_gaps(ended, parsed)], looked_at=parsed.pages, addresses=parsed.addresses)
+    gaps = [*console.gaps, *_gaps(ended, parsed)]
+    found: tuple[str, ...] = ()
+    try:
+        found = addresses(assignment.work_dir / SESSION_FOLDER)
+    except SessionUnreadable:
+        gaps.append("addresses_unreadable: The addresses that the crawl found could not be read, so only Wapiti has tested them.")
+    return Result(parsed.findings, gaps, looked_at=parsed.pages, addresses=found)
 
 
 def _installed(order: ScanOrder) -> Version:
@@ -116,7 +124,7 @@ def command(order: ScanOrder, start_url: str, version: Version, seconds: float) 
         *environment.program(Path(order.scanners_dir), "wapiti"), "-u", start_url, "--scope", "folder",
         "-m", modules(order.model_preset, order.limits.methods, version), "-p", order.proxy_url.rstrip("/") + "/",
         "-f", "json", "-o", str(report_path(order)), "-dr", "1", "-v", "1", "--flush-session",
-        "--store-session", str(work / "session"), "--store-config", str(work / "config"),
+        "--store-session", str(work / SESSION_FOLDER), "--store-config", str(work / "config"),
         "--no-bugreport", "--endpoint", _DEAD_ENDPOINT, "--dns-endpoint", "localhost", "--verify-ssl", "0",
         "--max-scan-time", f"{bounds.crawl:.0f}", "--max-attack-time", f"{bounds.attack:.0f}",
         "-d", str(plan.depth), "--max-files-per-dir", str(plan.files_per_folder), "--max-parameters", "40",
@@ -174,15 +182,6 @@ class _Entry(BaseModel):
 
 class _Infos(BaseModel):
     crawled_pages_nbr: int = 0
-    crawled_pages: list[JsonValue] = []
-
-
-class _Crawled(BaseModel):
-    """A page; its status stands with the request in 3.2, with the response in 3.3."""
-
-    url: str = Field(validation_alias=AliasPath("request", "url"))
-    method: str = Field(validation_alias=AliasPath("request", "method"))
-    status: int = Field(validation_alias=AliasChoices(AliasPath("response", "status_code"), AliasPath("request", "status_code")))
 
 
 class _Report(BaseModel):
@@ -194,15 +193,12 @@ class _Report(BaseModel):
 
 @dataclass(frozen=True)
 class Parsed:
-    """`pages`: what the crawl found, pages and forms together; `addresses` those of them that have a query and were answered well.
-
-    `dropped`: findings beyond MAX_FINDINGS. `unread`: entries that are none."""
+    """`pages`: what the crawl found, pages and forms together. `dropped`: findings beyond MAX_FINDINGS. `unread`: entries that are none."""
 
     findings: list[ReportedFinding]
     pages: int
     dropped: int = 0
     unread: int = 0
-    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,22 +264,7 @@ def parse(text: bytes, order: ScanOrder) -> Parsed:
             folded.setdefault(sighting.key, []).append(sighting)
     findings = [_finding(group, _origin(order.target.scan_url)) for group in folded.values()]
     findings.sort(key=lambda finding: -(finding.cvss_score or 0))
-    infos = report.infos
-    return Parsed(
-        findings[:MAX_FINDINGS], infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS), unread, _addresses(infos.crawled_pages)
-    )
-
-
-def _addresses(pages: Iterable[JsonValue]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for page in pages:
-        try:
-            seen = _Crawled.model_validate(page)
-        except ValidationError:
-            continue
-        if seen.method == "GET" and "?" in seen.url and seen.status < 400:
-            found[seen.url] = None
-    return tuple(found)
+    return Parsed(findings[:MAX_FINDINGS], report.infos.crawled_pages_nbr, max(0, len(findings) - MAX_FINDINGS), unread)
 
 
 def _sightings(report: _Report) -> Iterable[_Sighting | None]:
