@@ -1,4 +1,4 @@
-"""The addresses that Wapiti's crawl has found, from the database that it keeps of its session: the report of 3.3 leaves their queries out."""
+"""The addresses that Wapiti's crawl has found, from the database of its session: the report of 3.3 leaves their queries out."""
 
 from __future__ import annotations
 
