@@ -41,6 +41,9 @@ def test_operations_that_need_another_method_or_an_excluded_path_are_left_out() 
         ([{"url": "https://{stage}.example/{base}", "variables": {"stage": {"default": "a"}, "base": {"default": "v3"}}}], "/v3"),
         ([{"url": "https://elsewhere.example"}], ""),
         ([], ""),
+        ([{"url": "http://["}], ""),
+        ([{"url": "/v4\u0000\r\n?a=b#c"}], "/v4%00"),
+        ([{"url": "/../v5\ud800"}], "/v5"),
         ("odd", ""),
         ([7], ""),
     ],
@@ -96,6 +99,8 @@ def test_example_of_a_parameter_comes_from_the_document_or_its_type(parameter: d
         {"$id": "file:///etc/", "type": "string"},
         {"id": "file:///etc/", "type": "string"},
         {"externalValue": "file:///etc/passwd"},
+        {"operationRef": "file:///etc/passwd#/paths/~1x/get"},
+        {"operationRef": "other.json"},
         [{"allOf": [{"$ref": "/etc/passwd"}]}],
     ],
 )
@@ -107,6 +112,34 @@ def test_nothing_in_a_document_leads_out_of_it(leading_out: Any) -> None:
     told = json.dumps(api.document)
     assert not {word for word in ("file:", "/etc", "127.0.0.2", "other.json", '"servers": [7]') if word in told}
     assert "#/components/schemas/A" in told
+
+
+def test_operations_to_which_a_path_refers_are_asked_or_left_out_like_others() -> None:
+    items = {"Open": {"get": OK, "delete": OK}, "Closed": {"get": {**OK, "operationId": "resetAll"}}}
+    paths = {"/x": {"$ref": "#/components/pathItems/Open"}, "/y": {"$ref": "#/components/pathItems/Closed", "get": OK}}
+
+    api = understood(paths, components={"pathItems": items})
+
+    assert [operation.label for operation in api.operations] == ["GET /x"]
+    assert (api.document["paths"], api.left_out) == ({"/x": {"get": OK}}, 2)
+
+
+@pytest.mark.parametrize("path", ["//[x", "//logout/x", "/[/logout", "/x\ud800\u0000"])
+def test_path_that_could_be_taken_for_an_address_is_read_as_a_path(path: str) -> None:
+    api = understood({path: {"get": OK}, "/y": {"get": {**OK, "operationId": "/[y"}}})
+
+    assert [operation.path for operation in api.operations] == [*([] if "logout" in path else [path.replace("\ud800", "?")]), "/y"]
+
+
+def test_long_value_that_all_operations_refer_to_does_not_multiply() -> None:
+    long = {"name": "n", "in": "query", "example": "e" * 1_000_000}
+    parameters = [{"$ref": "#/components/parameters/Long"}, {"name": "m" * 1_000_000, "in": "query"}]
+
+    api = understood(
+        {f"/x{number}": {"get": {**OK, "parameters": parameters}} for number in range(3)}, components={"parameters": {"Long": long}}
+    )
+
+    assert {operation.address("http://h") for operation in api.operations} == {f"http://h/x{number}?n=1" for number in range(3)}
 
 
 def test_address_of_an_operation_holds_every_example_encoded() -> None:
@@ -150,7 +183,7 @@ async def test_target_without_a_document_has_none(target: Target, guarded: Start
     assert find(f"{target.url}/", guard.proxy_url, limits_of(), None) is None
 
 
-@pytest.mark.parametrize("named", ["/missing.json", "http://127.0.0.2:1/openapi.json", "/logout.json"])
+@pytest.mark.parametrize("named", ["/missing.json", "http://[", "http://127.0.0.2:1/openapi.json", "/logout.json"])
 async def test_document_that_was_named_and_is_none_is_refused(named: str, target: Target, guarded: StartGuard) -> None:
     guard = await guarded(rules_of(target))
 

@@ -24,8 +24,15 @@ USUAL_PLACES = (
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 1_000
 MAX_PARAMETERS = 20
+# Of a parameter's name and of an example: one that is written once can be referred to by every operation.
+MAX_VALUE_LENGTH = 500
 TRIED_OPERATIONS = 3
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
+# What operations of one path share. All else of a path that the scan may not use stays away, however it is written.
+_SHARED = ("summary", "description", "parameters")
+
+
+_IN_PATHS = "/%:@!$&'()*+,;=~"
 
 
 class BadDocument(Exception):
@@ -76,7 +83,11 @@ def find(start_url: str, proxy_url: str, limits: Limits, named: str | None) -> A
 
     None where there is none. Raises BadDocument where the named one cannot be used."""
     if named is not None:
-        return _fetched(urljoin(start_url, named), start_url, proxy_url, limits)
+        try:
+            url = urljoin(start_url, named)
+        except ValueError as error:
+            raise BadDocument(f"{named} is no address") from error
+        return _fetched(url, start_url, proxy_url, limits)
     for url in _usual(start_url):
         try:
             return _fetched(url, start_url, proxy_url, limits)
@@ -134,18 +145,29 @@ def read(text: bytes, url: str, limits: Limits, base_path: str | None = None) ->
 
 
 def _self_contained(value: Any) -> Any:
-    """The same without what leads out of it: a reader would follow that to files of this machine, and show their content to the target."""
+    """The same without what leads out of it: a reader would follow that to files of this machine, and show their content to the target.
+
+    It would ask other hosts, too, and past the guard."""
     if isinstance(value, list):
         return [_self_contained(item) for item in value]
+    if isinstance(value, str):
+        return _encodable(value)
     if not isinstance(value, dict):
         return value
     reference = value.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
         return {}
-    return {name: _self_contained(inner) for name, inner in value.items() if not _moves_references(name, inner)}
+    return {_encodable(name): _self_contained(inner) for name, inner in value.items() if not _moves_references(name, inner)}
+
+
+def _encodable(text: str) -> str:
+    """JSON can write halves of characters, which no address can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _moves_references(name: str, value: Any) -> bool:
+    if name == "operationRef":
+        return isinstance(value, str) and not value.startswith("#")
     return name in ("$id", "$schema", "jsonSchemaDialect", "externalValue") or (
         name in ("id", "$anchor", "$dynamicRef") and isinstance(value, str) and ":" in value
     )
@@ -155,13 +177,21 @@ def _base_path(told: Mapping[str, Any], url: str) -> str:
     """Where its paths begin on the target. Only the path counts: documents name hosts of others, or of the developer."""
     if "swagger" in told:
         written = str(told.get("basePath") or "")
+        address = f"/{written.lstrip('/')}" if written else ""
     else:
         servers = told.get("servers")
         first = servers[0] if isinstance(servers, list) and servers and isinstance(servers[0], dict) else {}
         variables = first.get("variables")
         address = re.sub(r"\{(\w+)\}", lambda name: _default(variables, name[1]), str(first.get("url") or ""))
-        written = urlsplit(urljoin(url, address)).path if address else ""
-    return "/" + written.strip("/") if written.strip("/") else ""
+    path = _path_of(address, url) if address else ""
+    return f"/{path}" if path else ""
+
+
+def _path_of(address: str, url: str) -> str:
+    try:
+        return quote(urlsplit(urljoin(url, address)).path, safe=_IN_PATHS).strip("/")
+    except ValueError:
+        return ""
 
 
 def _default(variables: Any, name: str) -> str:
@@ -175,7 +205,8 @@ def _permitted(told: Mapping[str, Any], base_path: str, limits: Limits) -> tuple
     operations: list[Operation] = []
     left_out = 0
     for path, item, method, said in _operations(told):
-        words = [base_path + path, f"/{said.get('operationId', '')}"]
+        # As addresses, so that the path is read as a path, whatever it begins with.
+        words = [f"//target{base_path}{path}", f"//target/{said.get('operationId', '')}"]
         if (
             method.upper() not in limits.methods
             or len(operations) >= MAX_OPERATIONS
@@ -183,16 +214,18 @@ def _permitted(told: Mapping[str, Any], base_path: str, limits: Limits) -> tuple
         ):
             left_out += 1
             continue
-        shared = {name: value for name, value in item.items() if name not in (*METHODS, "trace", "servers")}
+        shared = {name: item[name] for name in _SHARED if name in item}
         kept.setdefault(path, shared)[method] = {name: value for name, value in said.items() if name != "servers"}
         label = f"{method.upper()} {path}"
         operations.append(Operation(label, method.upper(), base_path + path, _parameters(told, item, said)))
     return kept, operations, left_out
 
 
-def _operations(told: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, dict[str, Any]]]:
-    for path, item in told["paths"].items():
-        if isinstance(path, str) and path.startswith("/") and isinstance(item, dict):
+def _operations(told: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str, dict[str, Any]]]:
+    """Each with its path and what stands there, which may be a reference to what several paths have."""
+    for path, written in told["paths"].items():
+        if path.startswith("/"):
+            item = _resolved(told, written)
             yield from ((path, item, method, item[method]) for method in METHODS if isinstance(item.get(method), dict))
 
 
@@ -212,7 +245,7 @@ def _parameters(told: Mapping[str, Any], item: Mapping[str, Any], said: Mapping[
         for written in listed if isinstance(listed, list) else []:
             parameter = _resolved(told, written)
             name, place = parameter.get("name"), parameter.get("in")
-            if isinstance(name, str) and place in ("path", "query"):
+            if isinstance(name, str) and len(name) <= MAX_VALUE_LENGTH and place in ("path", "query"):
                 found.setdefault((name, place == "path"), Parameter(name, place == "path", _example(told, parameter)))
     return tuple(found.values())[:MAX_PARAMETERS]
 
@@ -236,7 +269,7 @@ def _example(told: Mapping[str, Any], parameter: Mapping[str, Any]) -> str:
     values = (parameter.get("example"), first.get("value"), schema.get("example"), schema.get("default"))
     listed = schema.get("enum")
     told_values = [value for value in (*values, *(listed if isinstance(listed, list) else ())) if isinstance(value, str | int | float)]
-    return _written(told_values[0]) if told_values else _invented(schema)
+    return next((written for value in told_values if len(written := _written(value)) <= MAX_VALUE_LENGTH), None) or _invented(schema)
 
 
 def _written(value: str | float) -> str:
@@ -255,7 +288,7 @@ def _invented(schema: Mapping[str, Any]) -> str:
     match schema.get("type"):
         case "integer" | "number":
             least = schema.get("minimum")
-            return str(least) if isinstance(least, int) and least > 1 else "1"
+            return str(least) if isinstance(least, int) and 1 < least < 10**18 else "1"
         case "boolean":
             return "true"
         case _:
