@@ -250,8 +250,10 @@ def test_runner_of_hostile_scans_stays_online_and_small(ordeal: Outcome) -> None
 
     assert ordeal.runner_is_alive
     assert (ordeal.runner["status"], ordeal.runner["acceptingJobs"]) == ("online", True), ordeal.runner
-    assert [interval["status"] for interval in intervals] == ["offline", "online"], intervals
-    assert intervals[0]["reasons"] == ["never_contacted"]
+    # Its first call may be a claim: until its first heartbeat it is degraded then, before any of the scans.
+    from_its_first = [interval["status"] for interval in intervals if interval["reasons"] not in (["never_contacted"], ["heartbeat_late"])]
+    assert from_its_first == ["online"], intervals
+    assert intervals[-1]["status"] == "online"
     assert ordeal.history["heartbeatGaps"] == []
     assert ordeal.most_runner_bytes < MOST_RUNNER_BYTES
 
