@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from apviso.protocol.states import ModelPreset
-from apviso.scanning.adapters.sqlmap import Place, command, parse, places, target_file
+from apviso.scanning.adapters.sqlmap import Place, command, gaps_of, parse, places, scan, target_file
 from apviso.scanning.adapters.tool import ToolFailed
 from apviso.scanning.api_document import ApiDocument, Operation, Parameter
 from tests.scanning.assignments import ORIGIN, assignment_for, values_of
+from tests.scanning.conftest import StartGuard, Target, rules_of
+from tests.scanning.orders import order_for
 
 REPORTS = Path(__file__).parent / "reports"
 BOOK = Operation("GET /books/{bookId}", "GET", "/api/books/{bookId}", (Parameter("bookId", True, "1"), Parameter("full", False, "true")))
@@ -103,3 +105,55 @@ def test_address_of_a_target_is_no_argument_and_never_a_second_setting(ending: s
     assert len(written.splitlines()) == 2
     assert f"url = {ORIGIN}/book?id=1*&seen=of-the-target%" in written
     assert "of-the-target" not in "".join(command(assignment_for(preset=ModelPreset.MEDIUM), tmp_path, 60))
+
+
+NOTHING_FOUND = "all tested parameters do not appear to be injectable."
+
+
+@pytest.mark.parametrize(
+    ("complaints", "timed_out", "gaps"),
+    [
+        ([NOTHING_FOUND], False, []),
+        (["not authorized, try to provide valid credentials (401)"], False, []),
+        (["unable to connect to the target URL"], False, ["sqlmap did not test /book: unable to connect to the target URL"]),
+        ([], False, ["sqlmap did not test /book: it ended without saying what it found"]),
+        ([], True, ["sqlmap did not test /book to the end: its time was spent"]),
+        ([NOTHING_FOUND], True, []),
+    ],
+)
+def test_place_without_a_find_is_tested_only_where_sqlmap_says_so(complaints: list[str], timed_out: bool, gaps: list[str]) -> None:
+    place = Place(f"{ORIGIN}/book?id=1", "/book")
+
+    assert list(gaps_of(place, [], complaints, timed_out=timed_out)) == [f"injections_untested: {gap}" for gap in gaps]
+
+
+def test_place_where_the_time_was_spent_after_a_find_is_a_gap_all_the_same() -> None:
+    place = Place(f"{ORIGIN}/book?id=1", "/book")
+
+    (gap,) = gaps_of(place, parse(report("query"), place, ORIGIN), ["connection timed out"], timed_out=True)
+
+    assert gap == "injections_untested: sqlmap did not test /book to the end: its time was spent"
+
+
+@pytest.mark.slow
+async def test_target_too_slow_to_be_tested_is_a_gap_and_not_clean(
+    target: Target, guarded: StartGuard, scanners_dir: Path, tmp_path: Path
+) -> None:
+    guard = await guarded(rules_of(target, requests_per_second=1))
+    order = order_for(f"{target.url}/", preset=ModelPreset.MEDIUM, proxy_url=guard.proxy_url, work_dir=tmp_path, scanners_dir=scanners_dir)
+
+    result = await scan(assignment_for(order, addresses=(f"{target.url}/book?id=1",), seconds=11))
+
+    assert result.gaps == ["injections_untested: sqlmap did not test /book to the end: its time was spent"]
+
+
+async def test_sqlmap_that_cannot_start_at_one_place_loses_nothing_of_the_others(tmp_path: Path) -> None:
+    addresses = (f"{ORIGIN}/a?id=1", f"{ORIGIN}/b?id=1")
+    order = order_for(f"{ORIGIN}/", preset=ModelPreset.MEDIUM, work_dir=tmp_path, scanners_dir=tmp_path / "nowhere")
+
+    result = await scan(assignment_for(order, addresses=addresses))
+
+    assert [gap.partition(": it cannot be started")[0] for gap in result.gaps] == [
+        "injections_untested: sqlmap did not test /a",
+        "injections_untested: sqlmap did not test /b",
+    ]

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,25 +106,31 @@ async def _test(assignment: Assignment, place: Place, number: int, seconds: floa
             complaints.append(said[1])
 
     began = time.monotonic()
-    (folder / _TARGET_FILE).write_text(target_file(place.url), encoding="ascii")
-    ended = await assignment.run(command(assignment, folder, seconds), INTERRUPT, hear, seconds + 5)
     try:
+        (folder / _TARGET_FILE).write_text(target_file(place.url), encoding="ascii")
+        await assignment.run(command(assignment, folder, seconds), INTERRUPT, hear, seconds + 5)
         found = parse(_read(folder / "report.json"), place, assignment.origin)
-    except ToolFailed as failed:
+    except (ToolFailed, OSError) as failed:
+        # What was found at the places before must not be lost with it.
         found, complaints = [], [str(failed)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if ended.stopped:
-        complaints.append("it was stopped when its time was spent")
-    return found, list(_gaps(place, found, complaints)), time.monotonic() - began
+    spent = time.monotonic() - began
+    return found, list(gaps_of(place, found, complaints, timed_out=spent >= int(seconds))), spent
 
 
-def _gaps(place: Place, found: Sequence[ReportedFinding], complaints: Iterable[str]) -> Iterator[str]:
+def gaps_of(place: Place, found: Sequence[ReportedFinding], complaints: Sequence[str], *, timed_out: bool) -> Iterator[str]:
+    """At its time limit sqlmap ends without a word, with a report as of a place where it found nothing."""
+    told = f"injections_untested: sqlmap did not test {one_line(place.path, 100)}"
+    if timed_out and not any(_NOTHING_FOUND in said for said in complaints):
+        yield f"{told} to the end: its time was spent"
+    elif not found and not complaints:
+        yield f"{told}: it ended without saying what it found"
     for said in complaints:
         # Once something is found, what it says of the rest is about exploiting it.
         if _NOTHING_FOUND in said or _REFUSED in said or found:
             continue
-        yield f"injections_untested: sqlmap did not test {one_line(place.path, 100)}: {one_line(said, 200)}"
+        yield f"{told}: {one_line(said, 200)}"
 
 
 def target_file(url: str) -> str:
