@@ -212,6 +212,16 @@ def sealed(length: int) -> bytes:
     return b"\x17\x03\x03" + length.to_bytes(2, "big") + b"x" * length
 
 
+def answer_to(told: bytes, folder: Path) -> bytes:
+    """What a real server says to it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    incoming.write(told)
+    talk = self_signed(folder).wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        talk.do_handshake()
+    return outgoing.read()
+
+
 @pytest.mark.parametrize(
     ("records", "passes"),
     [
@@ -225,10 +235,11 @@ def sealed(length: int) -> bytes:
         ([16_000], False),
     ],
 )
-def test_sealed_records_pass_only_as_the_end_of_a_handshake(records: list[int], passes: bool) -> None:
-    tunnelled = Tunnel()
-    tunnelled.send(hello())
-    tunnelled.receive(sealed(1_000))
+def test_sealed_records_pass_only_as_the_end_of_a_handshake(records: list[int], passes: bool, tmp_path: Path) -> None:
+    tunnelled, told = Tunnel(), hello()
+    tunnelled.send(told)
+    for letter in answer_to(told, tmp_path):
+        tunnelled.receive(bytes([letter]))
 
     def send_all() -> list[bytes]:
         return [tunnelled.send(sealed(length)) for length in records]
@@ -246,6 +257,56 @@ def test_sealed_record_before_the_target_sealed_any_is_refused() -> None:
 
     with pytest.raises(ValueError, match="handshake"):
         tunnelled.send(sealed(53))
+
+
+@pytest.mark.parametrize("length", [53, 69])
+def test_sealed_record_that_is_no_part_of_a_handshake_of_tls_1_2_is_refused(length: int, tmp_path: Path) -> None:
+    tunnelled, told = Tunnel(), hello(ssl.TLSVersion.TLSv1_2)
+    tunnelled.send(told)
+    tunnelled.receive(answer_to(told, tmp_path))
+    tunnelled.receive(sealed(9))
+
+    with pytest.raises(ValueError, match="handshake"):
+        tunnelled.send(sealed(length))
+
+
+@pytest.mark.parametrize("answer", [sealed(1_000), b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x03\x00\x00"])
+def test_target_that_answers_with_something_else_than_a_hello_opens_no_way(answer: bytes) -> None:
+    tunnelled = Tunnel()
+    tunnelled.send(hello())
+    tunnelled.receive(answer + sealed(1_000))
+
+    with pytest.raises(ValueError, match="handshake"):
+        tunnelled.send(sealed(53))
+
+
+async def test_request_to_a_target_that_speaks_first_never_reaches_it(guarded: StartGuard, tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # As every server does that speaks HTTP/2.
+        writer.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        heard.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=self_signed(tmp_path))
+    port = server.sockets[0].getsockname()[1]
+    guard = await guard_of(Target(port), guarded)
+
+    def ask() -> None:
+        connection, _ = tunnel(guard, f"127.0.0.1:{port}")
+        told = context(ssl.TLSVersion.TLSv1_2)
+        told.set_ciphers("ECDHE+CHACHA20")
+        with told.wrap_socket(connection) as secured:
+            secured.recv(9)
+            # With what seals it, as long as the end of a handshake of TLS 1.3.
+            secured.sendall(b"GET /logout HTTP/1.1\r\nHost: h\r\n\r\n".ljust(53))
+
+    async with server:
+        await asyncio.to_thread(ask)
+        await until(lambda: heard != [])
+
+    assert (heard, guard.counters.requests) == ([b""], 0)
 
 
 def test_endless_handshake_is_cut_off() -> None:

@@ -12,8 +12,11 @@ HEADER_BYTES = 5
 MAX_RECORD_BYTES = 16_384 + 256
 # Client hellos and key exchanges fit many times; a request body does not.
 MAX_SENT_BYTES = 32_768
-CLIENT_HELLO = 1
-EARLY_DATA = 42
+CLIENT_HELLO, SERVER_HELLO = 1, 2
+EARLY_DATA, SUPPORTED_VERSIONS = 42, 43
+TLS_1_3 = b"\x03\x04"
+# Its short tags leave room for a few letters where others leave none.
+CCM_8 = b"\x13\x05"
 # From TLS 1.3 on, what ends a handshake looks like application data: `Finished` with one of its two hashes, then the alert that closes.
 FINISHED_BYTES = frozenset({4 + 32 + 17, 4 + 48 + 17})
 CLOSING_BYTES = 2 + 17
@@ -50,13 +53,20 @@ class Tunnel:
     def __init__(self) -> None:
         self._from_client, self._from_target = Records(), Records()
         self._hello: bytes | None = b""
+        self._answer: bytes | None = b""
+        self._is_1_3 = False
         self._sent = 0
         self._sealed = 0
         self._target_seals = False
 
     def receive(self, data: bytes) -> None:
         """Note what the target answers."""
-        self._target_seals = self._target_seals or any(kind == APPLICATION_DATA for kind, _ in self._from_target.feed(data))
+        for kind, _ in self._from_target.feed(data):
+            self._target_seals = self._target_seals or kind == APPLICATION_DATA
+        if self._answer is not None:
+            self._answer += data
+            if is_whole(self._answer):
+                self._is_1_3, self._answer = agrees_on_1_3(self._answer), None
 
     def send(self, data: bytes) -> bytes:
         """The bytes that may go on now: nothing until the first record is whole, then that record and all that follows."""
@@ -68,7 +78,7 @@ class Tunnel:
         if self._hello is None:
             return data
         self._hello += data
-        if len(self._hello) < HEADER_BYTES or len(self._hello) < HEADER_BYTES + int.from_bytes(self._hello[3:5], "big"):
+        if not is_whole(self._hello):
             return b""
         held, self._hello = self._hello, None
         check_hello(held)
@@ -77,11 +87,26 @@ class Tunnel:
     def _check(self, kind: int, length: int) -> None:
         if kind in (CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, HEARTBEAT):
             return
+        # Up to TLS 1.2 nothing of a handshake looks like this, and a target that speaks first would then take it for a request.
         # The first sealed record must be the end of the handshake, which the target insists on, and the next is too short for a request.
         fits = length in FINISHED_BYTES if self._sealed == 0 else length <= CLOSING_BYTES
         self._sealed += 1
-        if kind != APPLICATION_DATA or not self._target_seals or not fits or self._sealed > 2:
+        if kind != APPLICATION_DATA or not self._is_1_3 or not self._target_seals or not fits or self._sealed > 2:
             raise ValueError("no part of a handshake")
+
+
+def is_whole(record: bytes) -> bool:
+    """Whether a stream's first record has come to its end."""
+    return len(record) >= HEADER_BYTES + int.from_bytes(record[3:5], "big")
+
+
+def agrees_on_1_3(record: bytes) -> bool:
+    """Whether a target's first record is a server hello for TLS 1.3, with a cipher suite whose records have the usual lengths."""
+    hello = record[HEADER_BYTES:]
+    if record[0] != HANDSHAKE or hello[:1] != bytes([SERVER_HELLO]):
+        return False
+    suite = 4 + 2 + 32 + 1 + int.from_bytes(hello[38:39], "big")
+    return hello[suite : suite + 2] != CCM_8 and _extensions_at(hello, suite + 3).get(SUPPORTED_VERSIONS) == TLS_1_3
 
 
 def check_hello(record: bytes) -> None:
@@ -93,17 +118,22 @@ def check_hello(record: bytes) -> None:
         raise ValueError("data before the end of the handshake")
 
 
-def extensions(hello: bytes) -> list[int]:
-    """The kinds of extensions of a client hello. Raises ValueError where it is cut off."""
+def extensions(hello: bytes) -> dict[int, bytes]:
+    """The extensions of a client hello by their kind. Raises ValueError where it is cut off."""
     place = 4 + 2 + 32
     for size in (1, 2, 1):  # session, cipher suites, compression methods
         place += size + int.from_bytes(hello[place : place + size], "big")
+    return _extensions_at(hello, place)
+
+
+def _extensions_at(hello: bytes, place: int) -> dict[int, bytes]:
     end = min(len(hello), 4 + int.from_bytes(hello[1:4], "big"))
     place += 2
-    found = []
+    found = {}
     while place < end:
         if place + 4 > end:
-            raise ValueError("a client hello that is cut off")
-        found.append(int.from_bytes(hello[place : place + 2], "big"))
-        place += 4 + int.from_bytes(hello[place + 2 : place + 4], "big")
+            raise ValueError("a hello that is cut off")
+        kind, length = int.from_bytes(hello[place : place + 2], "big"), int.from_bytes(hello[place + 2 : place + 4], "big")
+        found[kind] = hello[place + 4 : place + 4 + length]
+        place += 4 + length
     return found
