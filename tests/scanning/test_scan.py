@@ -18,12 +18,13 @@ import pytest
 from apviso.demo.truth import compare
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
-from apviso.protocol.scan_events import CoverageLine, Found, OutputLine, Phase, Progress, output_line
-from apviso.protocol.states import EndReason
+from apviso.protocol.scan_events import CoverageLine, Found, Log, OutputLine, Phase, Progress, output_line
+from apviso.protocol.states import EndReason, ModelPreset
 from apviso.scanning.guard import Guard, GuardCounters, rules_for, start_guard
 from apviso.scanning.order import ScanOrder
+from apviso.scanning.scan import run_scan
 from apviso.scanning.verdict import ScanExit, Verdict, judge
-from tests.scanning.conftest import Target, until
+from tests.scanning.conftest import StartGuard, Target, rules_of, until
 from tests.scanning.orders import limits_of, order_for, target_at
 
 pytestmark = pytest.mark.slow
@@ -261,6 +262,24 @@ async def test_scan_ends_with_all_its_processes_when_its_starter_is_gone(scanner
 
 async def _guard(url: str, scanners_dir: Path, work_dir: Path) -> Guard:
     return await start_guard(rules_for("scan-1", target_at(url), limits_of(), {}, None), scanners_dir, work_dir, 300)
+
+
+async def test_scan_whose_disk_takes_no_file_still_says_what_it_covered(
+    target: Target, guarded: StartGuard, scanners_dir: Path, tmp_path: Path
+) -> None:
+    told = {"openapi": "3.0.3", "paths": {"/books": {"get": {"responses": {}}}}}
+    target.bodies = {"/openapi.json": json.dumps(told).encode()}
+    guard = await guarded(rules_of(target))
+    order = order_for(
+        f"{target.url}/", preset=ModelPreset.MEDIUM, proxy_url=guard.proxy_url, work_dir=tmp_path / "gone", scanners_dir=scanners_dir
+    )
+    said: list[OutputLine] = []
+
+    code = await run_scan(order, said.append)
+
+    assert code == ScanExit.SCANNER_FAILED
+    assert isinstance(said[-1], CoverageLine)
+    assert any(isinstance(line, Log) and line.message.startswith("Schemathesis did not look") for line in said)
 
 
 async def test_scan_without_its_scanners_says_so(tmp_path: Path) -> None:

@@ -90,7 +90,15 @@ def test_check_that_failed_is_a_gap() -> None:
     assert parse(json.dumps(told).encode(), ORIGIN, NOW).gaps == ["tls_unchecked: SSLyze could not check robot."]
 
 
-@pytest.mark.parametrize("text", [report("no-tls"), b"", b"{}", b"[]", b'{"server_scan_results": []}', b'{"server_scan_results": [7]}'])
+CONNECTED = [
+    json.dumps({"server_scan_results": [{"connectivity_status": "COMPLETED", "scan_result": checks}]}).encode()
+    for checks in (None, {}, {"robot": 7}, {"robot": {"status": "COMPLETED", "result": 7}}, {"robot": {"status": "NOT_SCHEDULED"}})
+]
+
+
+@pytest.mark.parametrize(
+    "text", [report("no-tls"), b"", b"{}", b"[]", b'{"server_scan_results": []}', b'{"server_scan_results": [7]}', *CONNECTED]
+)
 def test_report_without_a_connection_or_a_form_is_a_failure(text: bytes) -> None:
     with pytest.raises(ToolFailed):
         parse(text, ORIGIN, NOW)

@@ -193,10 +193,10 @@ async def _run_tool(scan: _Scan, tool: Tool, assignment: Assignment) -> None:
     try:
         result = await tool.scan(assignment)
     except ToolFailed as failed:
-        scan.failures.append(failed)
-        code = "run_stopped" if failed.stopped else "scanner_failed"
-        scan.gaps.append(f"{code}: {tool.name} did not look: {failed}."[:500])
-        scan.say(_log("error", f"{tool.name} did not look: {failed}."))
+        _note_failure(scan, tool, failed)
+        return
+    except Exception as surprise:  # noqa: BLE001 - whatever a report holds, what the others find is not lost by it
+        _note_failure(scan, tool, ToolFailed(f"its adapter met {type(surprise).__name__}"))
         return
     for found in result.findings:
         scan.tell(scan.collected.add(found))
@@ -204,6 +204,13 @@ async def _run_tool(scan: _Scan, tool: Tool, assignment: Assignment) -> None:
     scan.remarks += result.remarks
     scan.looked_at[tool.name] = result.looked_at
     scan.addresses = tuple(dict.fromkeys([*scan.addresses, *result.addresses]))
+
+
+def _note_failure(scan: _Scan, tool: Tool, failed: ToolFailed) -> None:
+    scan.failures.append(failed)
+    code = "run_stopped" if failed.stopped else "scanner_failed"
+    scan.gaps.append(f"{code}: {tool.name} did not look: {failed}."[:500])
+    scan.say(_log("error", f"{tool.name} did not look: {failed}."))
 
 
 def _start_url(order: ScanOrder, seen: Look) -> str:

@@ -59,12 +59,18 @@ def parse(text: bytes, origin: str, now: datetime) -> Result:
         told = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 20 else 0)
         server = told["server_scan_results"][0]
         connected, checks = server["connectivity_status"] == "COMPLETED", server["scan_result"] or {}
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        if not connected:
+            raise ToolFailed("it could not agree on TLS with the target")
+        return _read(checks, origin, now)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise ToolFailed("its report is not in a known form") from error
-    if not connected:
-        raise ToolFailed("it could not agree on TLS with the target")
+
+
+def _read(checks: Mapping[str, Any], origin: str, now: datetime) -> Result:
     done = {name: check["result"] for name, check in checks.items() if check.get("status") == "COMPLETED"}
     failed = [name for name, check in checks.items() if check.get("status") == "ERROR"]
+    if not done:
+        raise ToolFailed("none of its checks came to its end")
     gaps = [f"tls_unchecked: SSLyze could not check {', '.join(sorted(failed)).replace('_', ' ')}."] if failed else []
     return Result([*_versions(done, origin), *_certificate(done, origin, now), *_known_flaws(done, origin)], gaps)
 
