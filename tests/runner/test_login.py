@@ -111,6 +111,7 @@ WRONG = FORM | {"password": "canary-of-nobody"}
         (FORM | {"username_field": "login"}, {}, "has no field named login"),
         (FORM | {"login_url": "http://127.0.0.1:1/sign-in"}, {}, "leads off the target, to http://127.0.0.1:1/sign-in"),
         (FORM, {"action": "http://127.0.0.1:1/steal"}, "leads off the target, to http://127.0.0.1:1/steal"),
+        (FORM, {"action": "http://["}, "leads off the target, to an address that cannot be understood"),
         (FORM, {"method": "get"}, "would send the password in an address"),
         (COOKIE | {"cookies": {"session": "canary-outdated"}} | MARKER, {}, "leads to its login"),
         (FORM | MARKER | {"logged_in_text": "canary of nobody"}, {}, "does not show logged_in_text"),

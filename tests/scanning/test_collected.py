@@ -48,6 +48,7 @@ def test_flaws_at_other_places_or_of_other_kinds_stay_apart() -> None:
         found(FlawClass.SQL_INJECTION, "sqlmap", path="/author"),
         found(FlawClass.SQL_INJECTION, "sqlmap", method="POST"),
         found(FlawClass.REFLECTED_XSS, "wapiti"),
+        found(FlawClass.STORED_XSS, "wapiti"),
         found(FlawClass.WEAK_CSP, "wapiti", parameter=None),
         found(FlawClass.MIME_SNIFFING, "wapiti", parameter=None),
     ]

@@ -34,6 +34,13 @@ async def test_look_at_a_redirect_with_terminal_commands_tells_it_without_them()
     assert seen.message.isprintable()
 
 
+async def test_look_at_a_redirect_to_no_address_leads_away() -> None:
+    async with proxy_that_answers(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n") as proxy_url:
+        seen = await asyncio.to_thread(look, "http://shop.internal/", proxy_url)
+
+    assert (seen.sight, seen.message) == (Sight.LEADS_AWAY, "The start page leads to an address that cannot be understood.")
+
+
 async def test_look_at_a_refusal_with_terminal_commands_tells_it_without_them() -> None:
     answer = b"HTTP/1.1 403 Forbidden\r\nX-Guard-Refusal: no\x1b[2J\r\nContent-Length: 0\r\n\r\n"
 

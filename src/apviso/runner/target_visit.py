@@ -75,9 +75,12 @@ class Visit:
     async def _go(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> Page:
         for _ in range(MAX_HOPS):
             page, location = await self._ask(method, url, headers, content)
-            following = urljoin(url, location) if location else None
-            if following is None:
+            if not location:
                 return page
+            try:
+                following = urljoin(url, location)
+            except ValueError:
+                raise NoAnswer(f"{bare(url)} redirects to an address that cannot be understood") from None
             if not same_place(following, self.target_url) or is_excluded(following, self.exclude_paths):
                 return Page(page.url, page.status, page.body, following)
             if page.status not in _KEEPS_ITS_METHOD:

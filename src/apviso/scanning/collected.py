@@ -6,7 +6,7 @@ from apviso.protocol.findings import ReportedFinding
 from apviso.scanning.catalogue import FlawClass, entry
 from apviso.scanning.evidence import excerpt
 
-_Key = tuple[int | str, str, str, str | None]
+_Key = tuple[str, str, str, str | None]
 _SERVER_ERROR = entry(FlawClass.SERVER_ERROR).cwe_id
 # What an unhandled error at the same place is a sign of.
 _EXPLAINING = frozenset(
@@ -58,8 +58,8 @@ class Collected:
 
 
 def _key(found: ReportedFinding) -> _Key:
-    # Without a parameter the title tells apart what shares a weakness, such as missing headers.
-    return (found.cwe_id or found.title, found.method, found.url, found.parameter or found.title)
+    # Not the weakness: missing headers share one, and so do reflected and stored scripting, of which a parameter may have both.
+    return (found.title, found.method, found.url, found.parameter)
 
 
 def _explains(known: ReportedFinding, error: ReportedFinding) -> bool:

@@ -89,7 +89,10 @@ def _judge(answer: Answer, url: str, start_url: str) -> Look | None:
         return _seen(Sight.UNREACHABLE, url, f"The target answers {url} with status {answer.status}.")
     if answer.location is None or not 300 <= answer.status < 400:
         return _usable(answer, url)
-    following = urljoin(url, answer.location)
+    try:
+        following = urljoin(url, answer.location)
+    except ValueError:
+        return _seen(Sight.LEADS_AWAY, url, "The start page leads to an address that cannot be understood.")
     if not same_place(following, start_url):
         return _seen(Sight.LEADS_AWAY, url, f"The start page leads away from the target, to {bare(following)}.")
     return None

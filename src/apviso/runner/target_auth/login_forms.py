@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -40,8 +41,9 @@ class _Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = {name: value or "" for name, value in attrs}
         if tag == "form":
-            action = urljoin(self._url, told.get("action", "").strip())
-            self._open = Form(action, told.get("method", "get").lower(), told.get("enctype", "").lower())
+            self._open = Form(
+                _action(self._url, told.get("action", "").strip()), told.get("method", "get").lower(), told.get("enctype", "").lower()
+            )
             self.found.append(self._open)
         elif self._open is not None and len(self._open.fields) < MAX_FIELDS and "disabled" not in told:
             self._take(self._open, tag, told)
@@ -82,10 +84,20 @@ class _Forms(HTMLParser):
             self._select = None
 
 
+def _action(url: str, written: str) -> str:
+    """One that makes no sense stays as it is: nothing is sent there, and the page may have other forms."""
+    try:
+        return urljoin(url, written)
+    except ValueError:
+        return written
+
+
 def find_login_form(page: str, url: str) -> Form:
     """The form with a password field; of several the one that asks for one password only. Raises Unfillable."""
     parser = _Forms(url)
-    parser.feed(page)
+    # The parser gives up on marked sections that no browser minds; what it has read until then counts.
+    with contextlib.suppress(AssertionError):
+        parser.feed(page)
     with_password = [form for form in parser.found if form.names(["password"])]
     if not with_password:
         raise Unfillable("it has no form with a password field; a login drawn by script needs browser_state")

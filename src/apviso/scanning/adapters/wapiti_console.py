@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from apviso.protocol.scan_events import OutputLine, Phase, Progress
 
-_LAUNCH = re.compile(r"\[\*\] Launching module (\w+)")
-_FOUND = re.compile(r"\[\*\] Wapiti found (\d+) URLs and forms")
+_LAUNCH = re.compile(r"\[\*\] Launching module (\w{1,50})")
+_FOUND = re.compile(r"\[\*\] Wapiti found (\d{1,9}) URLs and forms")
 _OUT_OF_TIME = re.compile(r"Max attack time was reached for module (\w+)")
 _BROKEN = re.compile(
     r"\[!\] (?:Module (\w+) seems broken|Unable to (?:import module|find a module named) (\w+))|exception occurred in module (\w+)"
