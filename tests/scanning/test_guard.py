@@ -217,6 +217,27 @@ async def test_excluded_path_is_refused_however_it_is_spelled(path: str, target:
     assert target.connections == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["/admin", "//admin/x", "/./admin", "/a/../admin?x=1", "/a/%2e%2e/admin", "/a/..%2fadmin", "/a\\..\\admin", "/a/../admin/"]
+)
+async def test_path_that_a_server_reads_as_an_excluded_one_is_refused(path: str, target: Target, guarded: StartGuard) -> None:
+    guard = await guarded(rules_of(target, exclude_paths=["^/admin"]))
+
+    raw = f"GET {target.url}{path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nConnection: close\r\n\r\n"
+    reply = await send(guard, raw)
+    counters = await guard.close()
+
+    assert (reply.status, counters.refusals, target.connections) == (403, {Refusal.EXCLUDED_PATH: 1}, 0)
+
+
+async def test_path_that_only_looks_like_an_excluded_one_passes(target: Target, guarded: StartGuard) -> None:
+    guard = await guarded(rules_of(target, exclude_paths=["^/admin/"]))
+
+    replies = [await get(guard, target.url + path) for path in ("/a/admin/", "/administration", "/?back=/../admin/")]
+
+    assert [reply.status for reply in replies] == [200, 200, 200]
+
+
 async def test_budget_that_is_spent_by_requests_at_once_is_never_overdrawn(target: Target, guarded: StartGuard) -> None:
     guard = await guarded(rules_of(target, max_requests=5))
 
@@ -322,6 +343,23 @@ async def test_status_that_refuses_a_look_is_counted_by_itself_too(status: int, 
     counters = await guard.close()
 
     assert counters.answers == {"4xx": 1, str(status): 1}
+
+
+async def test_statuses_of_any_length_leave_the_counters_readable(guarded: StartGuard) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d odd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % next(statuses))
+        writer.close()
+
+    statuses = iter([*(10**4_000 + 100 * number for number in range(20)), -1])
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        target = Target(server.sockets[0].getsockname()[1])
+        guard = await guarded(rules_of(target))
+        for _ in range(21):
+            await get(guard, f"{target.url}/")
+        counters = await guard.close()
+
+    assert (counters.requests, counters.answers) == (21, {"9xx": 20, "0xx": 1})
 
 
 async def test_counters_are_told_while_the_guard_runs(target: Target, guarded: StartGuard) -> None:

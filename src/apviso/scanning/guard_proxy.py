@@ -12,6 +12,7 @@ import importlib
 import inspect
 import json
 import os
+import posixpath
 import re
 import socket
 import sys
@@ -116,7 +117,14 @@ def spellings(path: str) -> tuple[str, ...]:
         found.append(read)
     if len(found) > MOST_DECODINGS:
         raise Refused("malformed")
-    return tuple(found)
+    return (*found, *(resolved(text) for text in found))
+
+
+def resolved(path: str) -> str:
+    """A path as servers read its dots, doubled slashes and backslashes; the final slash stays."""
+    bare, mark, query = path.partition("?")
+    straight = posixpath.normpath("/" + bare.replace("\\", "/").lstrip("/"))
+    return straight + ("/" if bare.endswith("/") and straight != "/" else "") + mark + query
 
 
 def loggable(path: str) -> str:
@@ -217,6 +225,8 @@ class Books:
         self.note(method, path, reason)
 
     def answer(self, method: str, path: str, status: int) -> None:
+        # A target may send a number of any length, and the counters have to stay one line of bounded length.
+        status = min(max(status, 0), 999)
         self.answers[f"{status // 100}xx"] += 1
         if status in TELLING_STATUSES:
             self.answers[str(status)] += 1
