@@ -1,12 +1,43 @@
-"""What the tests measured by the way is told at the end of the run, whichever process ran them."""
+"""The databases that tests run on, SQLite and a real PostgreSQL that is started for them, and what tests measured by the way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
 import pytest
+
+from tests.support.databases import KINDS, Databases, Kind, require_postgres
+from tests.support.postgres import PostgresServer, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process."""
+    require_postgres()
+    with postgres_server() as server:
+        server.make_template()
+        yield server
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Each test that asks runs once for each kind."""
+    kind: Kind = request.param
+    server = cast(PostgresServer, request.getfixturevalue("postgres")) if kind == "postgresql" else None
+    return Databases(kind, server)
+
+
+@pytest.fixture
+def database_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
+    """The database of this test; the one place that decides which kind it is."""
+    with databases.fresh(tmp_path) as url:
+        yield url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Each test may say a line with `record_property("measured", ...)`."""
+    """Each test may say a line with `record_property("measured", ...)`; all are told at the end, whichever process ran them."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     lines = [str(value) for report in reports for name, value in report.user_properties if name == "measured" and report.when == "call"]
     if lines:

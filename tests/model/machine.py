@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.model.stage import Stage
 from tests.model.world import Attempt, Enrollment, World
+from tests.support.databases import Databases
 from tests.support.people import Runner
 
 One = TypeVar("One")
@@ -25,9 +26,9 @@ STEPS = (
 
 
 class ControlPlaneModel(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, databases: Databases) -> None:
         super().__init__()
-        self.stage = Stage()
+        self.stage = Stage(databases)
         self.world = World(self.stage)
         self.draw: st.DataObject
 

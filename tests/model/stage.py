@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane, running
+from tests.support.databases import Databases
 from tests.support.people import Organization
 
 Result = TypeVar("Result")
@@ -20,8 +22,10 @@ SECONDS = 30
 class Stage:
     """A control plane that can be restarted on its database; time moves only when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, databases: Databases) -> None:
         self._folder = TemporaryDirectory()
+        self._held = ExitStack()
+        self._database_url = self._held.enter_context(databases.fresh(Path(self._folder.name)))
         self._loop = asyncio.Runner()
         self.clock = Clock()
         self._life: asyncio.Task[None] | None = None
@@ -45,6 +49,7 @@ class Stage:
     def close(self) -> None:
         self.turn(self._end())
         self._loop.close()
+        self._held.close()
         self._folder.cleanup()
 
     def rows(self, *queries: str) -> list[list[Any]]:
@@ -78,6 +83,7 @@ class Stage:
         many = 10**6
         return Settings(
             data_dir=folder,
+            database_url=self._database_url,
             housekeeping_interval_seconds=60,
             requests_per_minute=many,
             daemon_requests_per_minute=many,

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import ControlPlaneModel
+from tests.support.databases import Databases
 
 # About a minute. A failure prints the sequence that caused it; it is not shortened, which would take many times as long.
 BOUNDED = settings(
@@ -21,5 +22,5 @@ BOUNDED = settings(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_control_plane_under_any_sequence_keeps_its_promises() -> None:
-    run_state_machine_as_test(ControlPlaneModel, settings=BOUNDED)
+def test_control_plane_under_any_sequence_keeps_its_promises(databases: Databases) -> None:
+    run_state_machine_as_test(lambda: ControlPlaneModel(databases), settings=BOUNDED)

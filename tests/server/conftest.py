@@ -19,12 +19,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """The database of this test; the one place that decides which kind it is."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'apviso.db'}"
-
-
-@pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
     """No limit gets in the way; timed duties run when a test calls `plane.settle()`."""
     return Settings(

@@ -35,7 +35,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.web import BodyLimit, Door, EntityTags, HeadAsGet, LastResort, RequestContext
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, RequestContext
 
 ROUTERS = (
     health.router,
@@ -72,7 +72,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
         resources = _assemble(settings, clock)
         app.state.resources = resources
         try:
-            await upgrade(resources.database.engine)
+            await upgrade(settings.effective_database_url)
             async with housekeeping.running(resources):
                 yield
         finally:
@@ -91,6 +91,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
             Middleware(HeadAsGet),
             Middleware(Door),
             Middleware(BodyLimit, settings=settings),
+            Middleware(AnotherTry),
             Middleware(EntityTags),
         ],
     )

@@ -207,6 +207,8 @@ class Overloaded(Refusal):
 
 class DatabaseUnavailable(Refusal):
     status, code, message, retryable = 503, "database_unavailable", "The database cannot be reached; try again soon.", True
+    # Whether the request was surely rolled back, so that it may be run again here.
+    may_repeat = False
 
 
 def field_refused(field: str, message: str) -> InvalidFields:

@@ -48,7 +48,7 @@ async def _writing(settings: Settings) -> AsyncIterator[Work]:
     _check_file(settings.effective_database_url)
     database = Database(settings.effective_database_url, utc_now, Signals())
     try:
-        await upgrade(database.engine)
+        await upgrade(settings.effective_database_url)
         async with database.writing() as work:
             yield work
     finally:

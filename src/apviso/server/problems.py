@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from apviso.protocol.problems import FieldProblem
@@ -24,7 +21,6 @@ from apviso.server.errors import (
     problem_response,
 )
 
-log = structlog.get_logger("apviso.http")
 LONGEST_MESSAGE = 500
 # body, events, number, type
 _EVENT_TYPE_AT = 3
@@ -36,8 +32,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework_said_no)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(kind, _database_failed)
 
 
 def _answer(request: Request, refusal: Refusal) -> JSONResponse:
@@ -46,6 +40,7 @@ def _answer(request: Request, refusal: Refusal) -> JSONResponse:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
+    request.state.may_repeat = isinstance(error, DatabaseUnavailable) and error.may_repeat
     return _answer(request, error)
 
 
@@ -86,8 +81,3 @@ async def _framework_said_no(request: Request, error: Exception) -> JSONResponse
             return _answer(request, MethodNotAllowed(headers=dict(error.headers or {})))
         case _:
             return _answer(request, BadRequest())
-
-
-async def _database_failed(request: Request, error: Exception) -> JSONResponse:
-    log.error("database failed", error=type(error.orig).__name__ if isinstance(error, DBAPIError) else type(error).__name__)
-    return _answer(request, DatabaseUnavailable(retry_after=2))

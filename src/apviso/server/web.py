@@ -1,7 +1,8 @@
-"""The layers around every request, as plain ASGI: request id, HEAD, door, body limit, rate-limit headers, entity tags."""
+"""The layers around every request, as plain ASGI: request id, HEAD, door, body limit, repeats, rate-limit headers, entity tags."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
@@ -13,6 +14,7 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apviso.server.db.engine import PAUSES, jittered
 from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, Refusal, problem_response
 from apviso.server.settings import Settings
 
@@ -128,6 +130,45 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
 
 async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
     await problem_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+
+
+class AnotherTry:
+    """Runs a request again whose transaction was surely rolled back: a deadlock, or a connection that died before the commit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        first = await receive()
+        if first["type"] == "http.disconnect":
+            return
+        body = first.get("body", b"")  # whole: the layer of the body's limit has read it
+        for pause in PAUSES:
+            attempt = _Attempt(scope, send)
+            await self.app(dict(scope), _replay(body, receive), attempt)
+            if not attempt.is_dropped:
+                return
+            await asyncio.sleep(jittered(pause))
+        await self.app(scope, _replay(body, receive), send)
+
+
+class _Attempt:
+    """Passes an answer on, except one after which the request may be repeated."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._state = scope["state"]
+        self._state.pop("may_repeat", None)
+        self._send = send
+        self.is_dropped = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.is_dropped = bool(self._state.get("may_repeat"))
+        if not self.is_dropped:
+            await self._send(message)
 
 
 class HeadAsGet:

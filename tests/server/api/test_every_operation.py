@@ -18,6 +18,7 @@ from apviso.server.openapi import document, operations
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane, running
+from tests.support.databases import Databases
 from tests.support.people import Organization, Runner
 
 # Nothing here changes anything, so one control plane serves all of them.
@@ -57,17 +58,22 @@ WITH_ID = [operation for operation in PEOPLE + DAEMON if "{" in operation.templa
 
 
 @one_for_all
-async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+async def plane(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> AsyncIterator[Plane]:
     folder = tmp_path_factory.mktemp("plane")
-    roomy = Settings(
+    with databases.fresh(folder) as url:
+        async with running(_roomy(folder, url), Clock()) as plane:
+            yield plane
+
+
+def _roomy(folder: Path, database_url: str) -> Settings:
+    return Settings(
         data_dir=folder,
+        database_url=database_url,
         housekeeping_interval_seconds=60,
         requests_per_minute=100_000,
         daemon_requests_per_minute=100_000,
         enrollments_per_minute=100_000,
     )
-    async with running(roomy, Clock()) as plane:
-        yield plane
 
 
 @one_for_all

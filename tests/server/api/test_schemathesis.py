@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from apviso.server.app import create_app
 from apviso.server.openapi import document
 from apviso.server.settings import Settings
+from tests.support.databases import Databases
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 DEADLINE_SECONDS = 60
@@ -50,10 +51,15 @@ def _command(*words: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
+    with databases.fresh(folder) as url:
+        yield from _serve(folder, url)
+
+
+def _serve(folder: Path, database_url: str) -> Iterator[Served]:
     limits = {f"APVISO_{name}_PER_MINUTE": "1000000" for name in ("REQUESTS", "DAEMON_REQUESTS", "ENROLLMENTS")}
-    environment = {**os.environ, **limits, "APVISO_DATA_DIR": str(folder / "data")}
+    environment = {**os.environ, **limits, "APVISO_DATA_DIR": str(folder / "data"), "APVISO_DATABASE_URL": database_url}
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(_command("server", "--port", "0"), stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,

@@ -12,7 +12,9 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from apviso.protocol.tokens import Namespace, new_token
+from apviso.protocol.wire import OrganizationId
 from apviso.server.errors import every_refusal
+from apviso.server.licensing import store as licenses
 from apviso.server.settings import Settings
 from tests.server.scans.situations import ENDED, Case, logged, queued_scan, until_parked
 from tests.support.clock import Clock
@@ -189,8 +191,7 @@ async def _(stage: Stage) -> httpx2.Response:
 @reaches("license_inactive")
 async def _(stage: Stage) -> httpx2.Response:
     async with stage.plane.resources.database.writing() as work:
-        insert = "INSERT INTO licenses (organization_id, document, installed_at) VALUES (?, ?, ?)"
-        await work.db.exec_driver_sql(insert, (stage.acme.id, "not signed by anyone", "2026-05-03 09:15:32"))
+        await licenses.install(work, OrganizationId(stage.acme.id), "not signed by anyone")
     return await register(stage.acme.client, await stage.acme.enrollment_token())
 
 

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from apviso.server.db.faults import as_refusal
+from apviso.server.db.locks import StreamLock, take
+from apviso.server.db.schema import StreamRow
+from apviso.server.errors import DatabaseUnavailable
 from apviso.server.signals import Signals
 
+Result = TypeVar("Result")
 # SQLite has one writer; the longest write is a batch of events, so a writer that waits longer than this is stuck.
 SQLITE_BUSY_MS = 10_000
+# How long a request waits for one of the connections, and a new connection for its server.
+POOL_SECONDS = 10
+CONNECT_SECONDS = 5
+# Each bound leaves room for the one before it: a lock, the statement that waits for it, the answer over a dead network, a
+# transaction that was forgotten.
+LOCK_MS, STATEMENT_MS, ANSWER_SECONDS, IDLE_TRANSACTION_MS = 5_000, 15_000, 20, 30_000
+# Before each repeat of what was surely rolled back. A deadlock is over at once; a fail-over is not waited for.
+PAUSES = (0.02, 0.1, 0.4)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One transaction at one moment. Topics in `hints` are signalled after the commit, never after a rollback."""
+    """One transaction at one moment. Topics in `hints` are signalled after the commit, never after a rollback.
+
+    Rows in `news` go into the live streams as the last thing before the commit.
+    """
 
     db: AsyncConnection
     now: datetime
     hints: set[str] = field(default_factory=set)
+    news: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Database:
-    """Opens transactions. Readers never wait for the writer; on SQLite writers queue in this process instead of polling the file."""
+    """Opens transactions. Readers never wait for the writer; on SQLite writers queue in this process instead of polling the file.
+
+    What the database cannot do now is raised as DatabaseUnavailable, which says whether it may be tried again.
+    """
 
     def __init__(self, url: str, clock: Callable[[], datetime], signals: Signals) -> None:
+        self.url = url
         self.engine = open_engine(url)
         self.clock = clock
         self._signals = signals
@@ -41,16 +63,43 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Work]:
-        async with self._writer(), self.engine.begin() as connection:
+        async with self._writer(), self._connected() as connection:
+            await connection.begin()
             work = Work(connection, self.clock())
             yield work
+            await _publish(work)
+            await _commit(connection)
         for topic in work.hints:
             self._signals.send(topic)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Work]:
-        async with self.engine.connect() as connection:
+        async with self._connected() as connection:
             yield Work(await connection.execution_options(reads_only=True), self.clock())
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose transaction is rolled back at the end unless it was committed."""
+        connection: AsyncConnection | None = None
+        try:
+            async with self.engine.connect() as connection:
+                yield connection
+        except Exception as error:
+            refusal = as_refusal(error)
+            if refusal is None or refusal is error:
+                raise
+            raise refusal from error
+
+    async def again(self, unit: Callable[[], Awaitable[Result]]) -> Result:
+        """Run a unit of work of one transaction, again where it was surely rolled back. Raises DatabaseUnavailable."""
+        for pause in PAUSES:
+            try:
+                return await unit()
+            except DatabaseUnavailable as refusal:
+                if not refusal.may_repeat:
+                    raise
+            await asyncio.sleep(jittered(pause))
+        return await unit()
 
     async def is_reachable(self) -> bool:
         async with self.engine.connect() as connection:
@@ -61,13 +110,61 @@ class Database:
         await self.engine.dispose()
 
 
-def open_engine(url: str) -> AsyncEngine:
-    """An engine for either database. SQLite gets a log that readers do not wait for, and writers that queue at BEGIN."""
+def jittered(pause: float) -> float:
+    """Two that ran into each other do not come back at the same moment."""
+    return pause * random.uniform(0.5, 1.5)  # noqa: S311  # no secret hangs on it
+
+
+async def _publish(work: Work) -> None:
+    """Numbers of a stream are given in the order of the commits: whoever has seen 7 never misses a 6 that comes later."""
+    if not work.news:
+        return
+    # Last of all locks, so that nobody who holds it waits for another one.
+    for organization_id in sorted({str(row["organization_id"]) for row in work.news}):
+        await take(work.db, StreamLock(organization_id))
+    await work.db.execute(insert(StreamRow), work.news)
+
+
+async def _commit(connection: AsyncConnection) -> None:
+    try:
+        await connection.commit()
+    except Exception as error:
+        # The answer is lost, not necessarily the commit: whoever asked has to look, or to ask in the same words again.
+        refusal = as_refusal(error)
+        if refusal is None:
+            raise
+        refusal.may_repeat = False
+        raise refusal from error
+
+
+def open_engine(url: str, *, is_bounded: bool = True) -> AsyncEngine:
+    """An engine for either database. SQLite gets a log that readers do not wait for, and writers that queue at BEGIN.
+
+    On PostgreSQL each wait has a bound, except for migrations.
+    """
     if url.startswith("sqlite"):
-        engine = create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=30, hide_parameters=True)
+        engine = create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=POOL_SECONDS, hide_parameters=True)
         _tame_sqlite(engine.sync_engine)
         return engine
-    return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=30, pool_pre_ping=True, hide_parameters=True)
+    # Compiling short statements costs more than it saves, and the driver's own look at the types would be compiled, too.
+    settings = {"jit": "off", "timezone": "UTC", "application_name": "apviso"}
+    bounds: dict[str, Any] = {"timeout": CONNECT_SECONDS}
+    if is_bounded:
+        settings |= {
+            "lock_timeout": str(LOCK_MS),
+            "statement_timeout": str(STATEMENT_MS),
+            "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MS),
+        }
+        bounds |= {"command_timeout": ANSWER_SECONDS}
+    return create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"server_settings": settings, **bounds},
+    )
 
 
 def _tame_sqlite(engine: Engine) -> None:

@@ -11,25 +11,34 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from apviso.server.db.engine import open_engine
+from apviso.server.db.locks import UpgradeLock, take
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def _config() -> Config:
+def script_configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 
-async def upgrade(engine: AsyncEngine) -> None:
-    """Apply what is missing, in one transaction."""
+async def upgrade(url: str) -> None:
+    """Apply what is missing, in one transaction; processes that start together wait for each other."""
 
     def run(connection: Connection) -> None:
-        config = _config()
+        config = script_configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    async with engine.begin() as connection:
-        await connection.run_sync(run)
+    # A migration of a large table takes the time it takes.
+    engine = open_engine(url, is_bounded=False)
+    try:
+        async with engine.begin() as connection:
+            await take(connection, UpgradeLock("schema"))
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
 
 
 async def is_current(engine: AsyncEngine) -> bool:
@@ -40,4 +49,4 @@ async def is_current(engine: AsyncEngine) -> bool:
 
     async with engine.connect() as connection:
         await connection.execution_options(reads_only=True)
-        return await connection.run_sync(revision) == ScriptDirectory.from_config(_config()).get_current_head()
+        return await connection.run_sync(revision) == ScriptDirectory.from_config(script_configuration()).get_current_head()

@@ -30,6 +30,7 @@ from apviso.server.errors import (
     responses,
 )
 from apviso.server.licensing.current import current_license
+from apviso.server.organizations import store as organizations
 from apviso.server.resources import Plant, Resources, Writing
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe, policy_of
@@ -104,6 +105,7 @@ async def _verified(work: Work, text: str) -> KnownEnrollment:
 
 
 async def _within_license(work: Work, plant: Resources, known: KnownEnrollment) -> None:
+    await organizations.lock(work, known.organization_id)
     license_ = await current_license(work, plant, known.organization_id)
     if not license_.can_register_runner:
         raise LicenseInactive(f"The license is {license_.license_state}: it permits no new runner. The enrollment token is still good.")
@@ -130,7 +132,7 @@ async def _enroll(
     await observe(work, await runners.get(work, known.organization_id, runner_id), policy_of(plant))
     actor = f"enrollment:{known.prefix}"
     await audit.record(work, known.organization_id, actor, "runner.enrolled", ("runner", runner_id), request_id, name=name)
-    await stream.publish(work, known.organization_id, "runner.enrolled", runnerId=runner_id, name=name)
+    stream.publish(work, known.organization_id, "runner.enrolled", runnerId=runner_id, name=name)
     return runner_id, name, token
 
 

@@ -66,7 +66,9 @@ async def revoke(work: Work, organization_id: OrganizationId, prefix: str) -> bo
 
 async def find(work: Work, prefix: str) -> KnownEnrollment | None:
     """The token with this prefix, kept from other exchanges until this one is decided."""
-    found = await work.db.execute(select(EnrollmentTokenRow.__table__).where(EnrollmentTokenRow.prefix == prefix).with_for_update())
+    found = await work.db.execute(
+        select(EnrollmentTokenRow.__table__).where(EnrollmentTokenRow.prefix == prefix).with_for_update(key_share=True)
+    )
     row = found.one_or_none()
     if row is None:
         return None

@@ -88,7 +88,7 @@ async def _know(work: Work, scan: ScanFacts, attempt: AttemptFacts, found: Repor
     await store.add_sighting(work, attempt, finding_id, found)
     if is_new:
         data = {"findingId": finding_id, "scanId": scan.id, "severity": found.severity, "title": found.title}
-        await stream.publish(work, scan.organization_id, "finding.created", **data)
+        stream.publish(work, scan.organization_id, "finding.created", **data)
 
 
 def merged(first: ReportedFinding, again: ReportedFinding) -> ReportedFinding:
@@ -119,4 +119,4 @@ async def _note_progress(work: Work, scan: ScanFacts, events: Sequence[ScanEvent
                 pass
     if seen:
         await scans.record_progress(work, scan.id, **seen)
-        await stream.publish(work, scan.organization_id, "scan.progress", scanId=scan.id, attempt=scan.attempt, **seen)
+        stream.publish(work, scan.organization_id, "scan.progress", scanId=scan.id, attempt=scan.attempt, **seen)

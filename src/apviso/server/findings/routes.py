@@ -117,5 +117,5 @@ async def set_finding_status(
     details = {"from": before.user_status, "to": patch.user_status, "note": patch.note}
     subject = ("finding", before.id)
     await audit.record(work, caller.organization_id, caller.actor, "finding.status_changed", subject, caller.request_id, **details)
-    await stream.publish(work, caller.organization_id, "finding.status_changed", findingId=before.id, userStatus=patch.user_status)
+    stream.publish(work, caller.organization_id, "finding.status_changed", findingId=before.id, userStatus=patch.user_status)
     return FindingAnswer(finding=await store.get(work, caller.organization_id, id))

@@ -41,7 +41,7 @@ async def get(work: Work, organization_id: OrganizationId) -> Organization:
 
 async def lock(work: Work, organization_id: OrganizationId) -> None:
     """Keep two changes from counting against the same limit at the same time."""
-    await work.db.execute(select(OrganizationRow.id).where(OrganizationRow.id == organization_id).with_for_update())
+    await work.db.execute(select(OrganizationRow.id).where(OrganizationRow.id == organization_id).with_for_update(key_share=True))
 
 
 async def find_by_name(work: Work, name: str) -> Organization | None:

@@ -18,4 +18,4 @@ async def observe_readiness(work: Work, plant: Resources) -> None:
         plant.readiness_seen[organization_id] = now
         if before not in (None, now):
             data = {"ready": readiness.ready, "primaryBlocker": readiness.primary_blocker, "reason": readiness.reason}
-            await stream.publish(work, organization_id, "readiness.changed", **data)
+            stream.publish(work, organization_id, "readiness.changed", **data)

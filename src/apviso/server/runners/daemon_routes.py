@@ -52,6 +52,7 @@ async def heartbeat(
     beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
 ) -> HeartbeatAnswer:
     """Say that the runner is alive and how it is; the answer says what is wanted of it. Never lists secrets."""
+    await store.lock(work, caller.id)
     known = await store.get(work, caller.organization_id, caller.id)
     remembered = plant.settings.timers.duplicate_identity_remembered
     await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, remembered))
@@ -97,6 +98,7 @@ async def rotate_token(caller: CallingRunner, plant: Plant, work: Writing) -> Ne
     """A new runner token. The one used for this call works until the new one is first used, at most 24 hours."""
     token, until = new_token(Namespace.RUNNER), work.now + plant.settings.timers.token_overlap
     runner_id = RunnerId(caller.id)
+    await store.lock(work, runner_id)
     await store.drop_unused_tokens(work, runner_id, except_prefix=caller.token.prefix)
     await store.limit_token(work, caller.token.prefix, until)
     await store.add_token(work, runner_id, token)

@@ -132,6 +132,6 @@ async def _change(work: Work, plant: Resources, caller: Caller, runner_id: str, 
         raise RunnerIsRevoked
     changed = {name: str(value) for name, value in values.items() if value is not None}
     await audit.record(work, caller.organization_id, caller.actor, action, ("runner", runner.id), caller.request_id, **changed)
-    await stream.publish(work, caller.organization_id, action, runnerId=runner.id, name=runner.name)
+    stream.publish(work, caller.organization_id, action, runnerId=runner.id, name=runner.name)
     work.hints.update((jobs_topic(caller.organization_id), runner_topic(runner.id)))
     return await _show(work, plant, caller, runner_id)

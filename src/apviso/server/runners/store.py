@@ -65,8 +65,8 @@ async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> Ru
 
 
 async def lock(work: Work, runner_id: RunnerId) -> None:
-    """Keep two claims of one runner from counting its free slots at the same time."""
-    await work.db.execute(select(RunnerRow.id).where(RunnerRow.id == runner_id).with_for_update())
+    """Keep the runner's other calls waiting until this one is done: they count its slots, its boots and its tokens."""
+    await work.db.execute(select(RunnerRow.id).where(RunnerRow.id == runner_id).with_for_update(key_share=True))
 
 
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:

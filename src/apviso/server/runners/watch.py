@@ -20,7 +20,7 @@ def policy_of(plant: Resources) -> PresencePolicy:
 async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Presence:
     """Write down how `runner` stands now, if that changed since it was last looked at."""
     presence = presence_of(runner, work.now, policy)
-    if (runner.observed_status, tuple(runner.observed_reasons or ())) == (presence.status, presence.reasons):
+    if _is_as_noted(runner, presence):
         return presence
     if await store.record_observation(work, runner, presence):
         since = _began(runner, presence, work.now)
@@ -28,13 +28,21 @@ async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Pr
         await store.open_interval(work, runner.id, presence, since)
         # The first look is no change: that the runner enrolled has been told.
         if runner.observed_status not in (None, presence.status):
-            await _tell(work, runner, presence)
+            _tell(work, runner, presence)
     return presence
 
 
 async def observe_everyone(work: Work, policy: PresencePolicy) -> None:
-    for runner in await store.list_watched(work):
-        await observe(work, runner, policy)
+    for seen in await store.list_watched(work):
+        if _is_as_noted(seen, presence_of(seen, work.now, policy)):
+            continue
+        # A heartbeat may have come since this was read: judged again once nobody else can change it.
+        await store.lock(work, seen.id)
+        await observe(work, await store.get(work, seen.organization_id, seen.id), policy)
+
+
+def _is_as_noted(runner: RunnerFacts, presence: Presence) -> bool:
+    return (runner.observed_status, tuple(runner.observed_reasons or ())) == (presence.status, presence.reasons)
 
 
 def _began(runner: RunnerFacts, presence: Presence, now: datetime) -> datetime:
@@ -43,8 +51,8 @@ def _began(runner: RunnerFacts, presence: Presence, now: datetime) -> datetime:
     return min(presence.since, now)
 
 
-async def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
-    await stream.publish(
+def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
+    stream.publish(
         work,
         runner.organization_id,
         f"runner.{presence.status}",

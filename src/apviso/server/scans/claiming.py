@@ -18,6 +18,7 @@ from apviso.server.db import findings
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
+from apviso.server.organizations import store as organizations
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
 from apviso.server.runners.daemon_routes import directives_for
@@ -69,6 +70,7 @@ def _other_since(now: datetime, plant: Resources) -> datetime:
 async def take(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim) -> ClaimAnswer:
     """Claim a job if there is one. Everything is judged again inside this transaction."""
     await runners.lock(work, caller.id)
+    await organizations.lock(work, caller.organization_id)
     standing = await look(work, plant, caller, claim)
     if standing.repeated is not None:
         return await _repeat(work, plant, caller, standing, standing.repeated)
@@ -81,7 +83,7 @@ async def take(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim)
     await store.add_attempt(work, scan, caller.id, claim.nonce, token, work.now + plant.settings.timers.lease)
     await targets.record_scan(work, scan.target_id)
     assigned = await store.get(work, caller.organization_id, scan.id)
-    await tell(work, assigned, "assigned")
+    tell(work, assigned, "assigned")
     subject, details = ("scan", scan.id), {"attempt": assigned.attempt, "targetId": scan.target_id}
     await audit.record(work, caller.organization_id, caller.actor, "scan.assigned", subject, caller.request_id, **details)
     CLAIMS.labels("job").inc()

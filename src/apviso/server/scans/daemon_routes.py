@@ -95,8 +95,12 @@ async def _try(plant: Resources, caller: DaemonCaller, claim: Claim) -> ClaimAns
         standing = await claiming.look(work, plant, caller, claim)
     if standing.repeated is None and not standing.has_work:
         return ClaimAnswer(job=None, not_accepting=standing.refusal, directives=standing.directives)
-    async with plant.database.writing() as work:
-        return await claiming.take(work, plant, caller, claim)
+
+    async def take() -> ClaimAnswer:
+        async with plant.database.writing() as work:
+            return await claiming.take(work, plant, caller, claim)
+
+    return await plant.database.again(take)
 
 
 async def held(work: Work, caller: DaemonCaller, job_id: str, number: int) -> tuple[ScanFacts, AttemptFacts]:
@@ -128,7 +132,7 @@ async def renew_lease(
     if not await store.edit_attempt(work, attempt, renewed_at=work.now, lease_expires_at=work.now + lease):
         raise LeaseLost
     if scan.status is ScanStatus.STALE and await store.move(work, scan, ScanStatus.RUNNING, status_reason=None):
-        await tell(work, scan, "resumed")
+        tell(work, scan, "resumed")
     return LeaseAnswer(
         lease_expires_at=work.now + lease, lease_seconds=int(lease.total_seconds()), cancel_requested_at=scan.cancel_requested_at
     )
@@ -180,7 +184,7 @@ async def start_job(
         await store.move(
             work, scan, ScanStatus.RUNNING, started_at=scan.started_at or work.now, status_reason=None, scan_image_digest=digest
         )
-        await tell(work, scan, "started")
+        tell(work, scan, "started")
         subject = ("scan", scan.id)
         await audit.record(work, caller.organization_id, caller.actor, "scan.started", subject, caller.request_id, attempt=attempt.number)
     return await _state(work, scan)

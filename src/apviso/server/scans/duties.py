@@ -18,7 +18,12 @@ EXPIRATIONS = Counter("apviso_scan_timers_total", "Timers of scans that ran out"
 
 async def run_timers(work: Work, plant: Resources) -> None:
     """Look at every scan that has not ended and do what is due."""
-    for scan, attempt in await store.list_active(work):
+    for seen, latest in await store.list_active(work):
+        if due(seen, latest, work.now, plant.amnesty_until, plant.settings.timers) is None:
+            continue
+        # Its runner may have renewed since this was read: judged again once nobody else can change it.
+        scan = await store.get_locked(work, seen.organization_id, seen.id)
+        attempt = await store.find_live(work, scan)
         what = due(scan, attempt, work.now, plant.amnesty_until, plant.settings.timers)
         if what is not None:
             EXPIRATIONS.labels(what).inc()
@@ -37,10 +42,10 @@ async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFa
             if await store.move(
                 work, scan, ScanStatus.STALE, status_reason="The runner has not renewed its lease; it may still come back."
             ):
-                await tell(work, scan, "stale")
+                tell(work, scan, "stale")
         case Due.RUN_TIMEOUT:
             await store.request_cancel(work, scan, EndReason.RUN_TIMEOUT)
-            await tell(work, scan, "cancel_requested", reason=str(EndReason.RUN_TIMEOUT))
+            tell(work, scan, "cancel_requested", reason=str(EndReason.RUN_TIMEOUT))
         case Due.ASSIGNED_SILENT:
             await _take_back(work, scan, attempt)
         case Due.RUNNER_LOST:

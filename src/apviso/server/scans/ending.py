@@ -62,16 +62,16 @@ async def conclude(
         values |= {"finished_at": work.now}
     if not await store.move(work, scan, outcome.status, end_reason=outcome.end_reason, status_reason=outcome.reason, **values):
         return False
-    await tell(work, scan, "requeued" if outcome.is_retry else outcome.status, endReason=outcome.end_reason, reason=outcome.reason)
+    tell(work, scan, "requeued" if outcome.is_retry else outcome.status, endReason=outcome.end_reason, reason=outcome.reason)
     details = {"status": outcome.status, "endReason": outcome.end_reason, "attempt": scan.attempt, "attemptEndedFor": attempt_ended_for}
     action = "scan.requeued" if outcome.is_retry else "scan.ended"
     await audit.record(work, scan.organization_id, actor, action, ("scan", scan.id), None, **details)
     return True
 
 
-async def tell(work: Work, scan: ScanFacts, what: str, **data: Any) -> None:
+def tell(work: Work, scan: ScanFacts, what: str, **data: Any) -> None:
     """Put a change of a scan on the live stream, and wake everyone who may wait for it."""
-    await stream.publish(
+    stream.publish(
         work,
         scan.organization_id,
         f"scan.{what}",

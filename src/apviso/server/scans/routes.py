@@ -97,7 +97,7 @@ async def start_scan(
         if not await store.add(work, caller.organization_id, scan_id, job_id, wanted, target.id, target.visibility):
             raise ScanAlreadyActive
         scan = await store.get(work, caller.organization_id, scan_id)
-        await tell(work, scan, "created")
+        tell(work, scan, "created")
         details = {"targetId": target.id, "modelPreset": wanted.model_preset}
         await audit.record(work, caller.organization_id, caller.actor, "scan.created", ("scan", scan_id), caller.request_id, **details)
         return CreatedScan(scan=(await show(work, plant, [scan]))[0], job=job(scan))
@@ -136,7 +136,7 @@ async def cancel_scan(id: str, caller: ScansWriter, work: Writing, plant: Plant)
     if scan.status is ScanStatus.PENDING_RUNNER:
         await conclude(work, scan, cancelled(EndReason.CANCELED_BY_USER, None), actor=caller.actor, cancel_requested_at=work.now)
     elif not scan.is_final and await store.request_cancel(work, scan, EndReason.CANCELED_BY_USER):
-        await tell(work, scan, "cancel_requested")
+        tell(work, scan, "cancel_requested")
         subject = ("scan", scan.id)
         await audit.record(work, caller.organization_id, caller.actor, "scan.cancel_requested", subject, caller.request_id)
     return ScanAnswer(scan=(await show(work, plant, [await store.get(work, caller.organization_id, id)]))[0])

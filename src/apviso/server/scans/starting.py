@@ -35,7 +35,7 @@ _MENDED_BY_WAITING: dict[CheckCode, type[Refusal]] = {CheckCode.LICENSE_CAPACITY
 
 async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> KnownTarget:
     """The target, if a scan of it may be queued now. Raises the refusal that fits, with the readiness checks where they explain it."""
-    target = await targets.get(work, organization_id, wanted.target_id)
+    target = await targets.get_locked(work, organization_id, wanted.target_id)
     await _check_retest(work, organization_id, wanted)
     readiness = assess(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
     refuse(readiness, is_queued=wanted.when_unavailable == "queue")

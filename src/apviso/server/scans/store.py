@@ -74,7 +74,7 @@ async def get(work: Work, organization_id: OrganizationId, scan_id: str) -> Scan
 async def get_locked(work: Work, organization_id: OrganizationId, scan_id: str) -> ScanFacts:
     """The same, kept from other changes until this one is done."""
     found = await work.db.execute(
-        select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.id == scan_id).with_for_update()
+        select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.id == scan_id).with_for_update(key_share=True)
     )
     row = found.mappings().one_or_none()
     if row is None:
@@ -85,7 +85,9 @@ async def get_locked(work: Work, organization_id: OrganizationId, scan_id: str) 
 async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) -> ScanFacts | None:
     """The scan behind a job, kept from other changes until this one is done."""
     found = await work.db.execute(
-        select(ScanRow.__table__).where(ScanRow.organization_id == organization_id, ScanRow.job_id == job_id).with_for_update()
+        select(ScanRow.__table__)
+        .where(ScanRow.organization_id == organization_id, ScanRow.job_id == job_id)
+        .with_for_update(key_share=True)
     )
     row = found.mappings().one_or_none()
     return None if row is None else ScanFacts.of(row)
@@ -124,7 +126,8 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     """The scans that a runner holds, with the attempts by which it does."""
     rows = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.runner_id == runner_id, AttemptRow.ended_at.is_(None)))
     attempts = {row["scan_id"]: AttemptFacts.of(row) for row in rows.mappings()}
-    scans = await work.db.execute(select(ScanRow.__table__).where(ScanRow.id.in_(attempts)).with_for_update())
+    held = select(ScanRow.__table__).where(ScanRow.id.in_(attempts)).order_by(ScanRow.id)
+    scans = await work.db.execute(held.with_for_update(key_share=True))
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
 
 
@@ -177,7 +180,7 @@ async def find_claimable(
         .where(_claimable(organization_id, runner_id, visibilities, work.now, other_since))
         .order_by(ScanRow.created_at, ScanRow.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     row = found.mappings().one_or_none()
     return None if row is None else ScanFacts.of(row)
@@ -249,6 +252,12 @@ async def find_attempt(work: Work, scan_id: ScanId, number: int) -> AttemptFacts
     found = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.scan_id == scan_id, AttemptRow.number == number))
     row = found.mappings().one_or_none()
     return None if row is None else AttemptFacts.of(row)
+
+
+async def find_live(work: Work, scan: ScanFacts) -> AttemptFacts | None:
+    """The attempt that holds the scan's lease."""
+    attempt = await find_attempt(work, scan.id, scan.attempt)
+    return attempt if attempt is not None and attempt.ended_at is None else None
 
 
 async def has_worked_on(work: Work, scan_id: ScanId, runner_id: RunnerId) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, select
 
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
@@ -26,9 +26,9 @@ class StreamEvent:
     data: dict[str, Any]
 
 
-async def publish(work: Work, organization_id: OrganizationId, type_: str, **data: Any) -> None:
-    """Append one event in the transaction of the change itself; readers are woken after the commit."""
-    await work.db.execute(insert(StreamRow).values(organization_id=organization_id, at=work.now, type=type_, data=data))
+def publish(work: Work, organization_id: OrganizationId, type_: str, **data: Any) -> None:
+    """Append one event in the transaction of the change itself, at its end; readers are woken after the commit."""
+    work.news.append({"organization_id": organization_id, "at": work.now, "type": type_, "data": data})
     work.hints.add(stream_topic(organization_id))
 
 

@@ -94,7 +94,7 @@ async def edit_target(
     work: Writing,
 ) -> TargetAnswer:
     """Change URLs or visibility. Another scanned host or visibility is judged like a new target, and its proof of control ends."""
-    target = await store.get(work, caller.organization_id, id)
+    target = await store.get_locked(work, caller.organization_id, id)
     edit = read_edit(target, patch)
     if edit.is_other:
         if await store.has_active_scan(work, target.id):
@@ -111,7 +111,7 @@ async def edit_target(
 @router.delete("/{id}", status_code=204, responses=responses(*DENIED, TargetNotFound, TargetHasScans))
 async def delete_target(id: str, caller: TargetsWriter, work: Writing) -> None:
     """Delete a target that was never scanned."""
-    target = await store.get(work, caller.organization_id, id)
+    target = await store.get_locked(work, caller.organization_id, id)
     if not await store.remove(work, caller.organization_id, target.id):
         raise TargetHasScans
     await _record(work, caller, "target.deleted", target, domain=target.domain)

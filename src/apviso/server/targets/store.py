@@ -56,6 +56,19 @@ async def get(work: Work, organization_id: OrganizationId, target_id: str) -> Kn
     return _known(row)
 
 
+async def get_locked(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
+    """The same, kept from other changes, and from other scans being started, until this one is done."""
+    rows = await work.db.execute(
+        select(TargetRow.__table__)
+        .where(TargetRow.organization_id == organization_id, TargetRow.id == TargetId(target_id))
+        .with_for_update(key_share=True)
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise TargetNotFound
+    return _known(row)
+
+
 async def list_page(work: Work, organization_id: OrganizationId, page: Page) -> tuple[list[KnownTarget], int]:
     """Newest first, and how many there are in all."""
     total = await work.db.scalar(select(func.count()).where(TargetRow.organization_id == organization_id))

@@ -1,0 +1,151 @@
+"""A PostgreSQL of the tests' own: its socket in a temporary folder, an account without rights, ended by process id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import asyncpg
+
+from apviso.server.db.upgrade import upgrade
+
+Result = TypeVar("Result")
+START_SECONDS = 60
+SUPERUSER = "tests"
+TEMPLATE = "schema_at_head"
+_NUMBERS = count(1)
+# Nothing here has to survive a power cut; what a test says about durability it says to its own server.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+SMALL = {"shared_buffers": "32MB", "max_connections": "200", "autovacuum": "off", "max_wal_size": "256MB"}
+
+
+def binaries() -> Path | None:
+    """Where `initdb` and `postgres` are: the newest that Debian installed, else what the PATH has."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
+    found = str(installed[-1]) if installed else shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+class PostgresServer:
+    """A cluster that can be stopped and started again, and databases in it, each empty or with the schema at head."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self._bin = binaries()
+        assert self._bin is not None, "PostgreSQL is not installed"
+        self.folder = folder
+        self._settings = {**SMALL, **settings, "listen_addresses": "", "unix_socket_directories": str(folder), "timezone": "Etc/GMT+7"}
+        self._account = _account_without_rights()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._account is not None:
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+        command = [str(self._bin / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(self._as_account(command), check=True, capture_output=True, timeout=START_SECONDS, cwd=folder)
+
+    def start(self) -> None:
+        assert self._bin is not None
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        command = [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *options]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._as_account(command), stdout=log, stderr=log, cwd=self.folder)
+        _in_a_loop_of_its_own(self._until_answering())
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends every connection at once, SIGQUIT as if the power had gone."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def url(self, database: str) -> str:
+        return f"postgresql+asyncpg://{SUPERUSER}@/{database}?host={quote(str(self.folder), safe='')}"
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[list[asyncpg.Record]]:
+        """The answers to statements of the superuser, each in a transaction of its own."""
+
+        async def run() -> list[list[asyncpg.Record]]:
+            connection = await self._connect(database)
+            try:
+                return [list(await connection.fetch(statement)) for statement in statements]
+            finally:
+                await connection.close()
+
+        return _in_a_loop_of_its_own(run())
+
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """The name of a new database, dropped with all connections to it at the end."""
+        name = f"test_{next(_NUMBERS)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def make_template(self) -> None:
+        """Bring one database to the newest schema, to copy the others from."""
+        self.execute(f"CREATE DATABASE {TEMPLATE}")
+        _in_a_loop_of_its_own(upgrade(self.url(TEMPLATE)))
+
+    async def _connect(self, database: str) -> asyncpg.Connection:
+        return await asyncpg.connect(host=str(self.folder), user=SUPERUSER, database=database, timeout=START_SECONDS)
+
+    async def _until_answering(self) -> None:
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                assert self._process is not None
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                try:
+                    await (await self._connect("postgres")).close()
+                except (OSError, asyncpg.CannotConnectNowError):
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+
+    def _as_account(self, command: list[str]) -> list[str]:
+        """PostgreSQL refuses to run as root. Where the tests are killed, it ends, too."""
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            return command
+        who = [f"--reuid={self._account.pw_uid}", f"--regid={self._account.pw_gid}", "--clear-groups"] if self._account else []
+        return [setpriv, "--pdeathsig", "INT", *who, *command]
+
+
+def _account_without_rights() -> pwd.struct_passwd | None:
+    """Whom to run it as; None for whoever runs the tests."""
+    if os.getuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise AssertionError("there is no account to run PostgreSQL as")
+
+
+def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
+    """Fixtures are no coroutines, yet the loop of a test may be running around them: another thread has a loop for them."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result(START_SECONDS)
+
+
+@contextmanager
+def postgres_server(**settings: str) -> Iterator[PostgresServer]:
+    """A running server; fast and forgetful unless `settings` say otherwise."""
+    with TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
+        server = PostgresServer(Path(name), {**FAST, **settings})
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
