@@ -26,9 +26,11 @@ STEPS = (
 
 
 class ControlPlaneModel(RuleBasedStateMachine):
-    def __init__(self, databases: Databases) -> None:
+    databases: Databases
+
+    def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage(databases)
+        self.stage = Stage(self.databases)
         self.world = World(self.stage)
         self.draw: st.DataObject
 

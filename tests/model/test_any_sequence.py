@@ -23,4 +23,5 @@ BOUNDED = settings(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_control_plane_under_any_sequence_keeps_its_promises(databases: Databases) -> None:
-    run_state_machine_as_test(lambda: ControlPlaneModel(databases), settings=BOUNDED)
+    on_these = type("ControlPlaneOnThese", (ControlPlaneModel,), {"databases": databases})
+    run_state_machine_as_test(on_these, settings=BOUNDED)

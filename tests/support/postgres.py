@@ -9,6 +9,8 @@ import pwd
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,6 +71,12 @@ class PostgresServer:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    def be_away(self, seconds: float) -> None:
+        """Crash, as if the power had gone, and come back after this time."""
+        self.stop(signal.SIGQUIT)
+        time.sleep(seconds)
+        self.start()
+
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://{SUPERUSER}@/{database}?host={quote(str(self.folder), safe='')}"
 
@@ -115,12 +123,16 @@ class PostgresServer:
                     return
 
     def _as_account(self, command: list[str]) -> list[str]:
-        """PostgreSQL refuses to run as root. Where the tests are killed, it ends, too."""
+        """PostgreSQL refuses to run as root. Where the tests are killed, it ends, too.
+
+        The system takes the end of the thread that started it for that; another thread than the main one may end earlier.
+        """
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             return command
         who = [f"--reuid={self._account.pw_uid}", f"--regid={self._account.pw_gid}", "--clear-groups"] if self._account else []
-        return [setpriv, "--pdeathsig", "INT", *who, *command]
+        until = ["--pdeathsig", "INT"] if threading.current_thread() is threading.main_thread() else []
+        return [setpriv, *until, *who, *command]
 
 
 def _account_without_rights() -> pwd.struct_passwd | None:

@@ -14,6 +14,7 @@ from apviso import __version__
 from apviso.server import health, housekeeping, openapi, problems
 from apviso.server.audit import routes as audit
 from apviso.server.db.engine import Database
+from apviso.server.db.replica import Replica
 from apviso.server.db.upgrade import upgrade
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
@@ -35,7 +36,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, RequestContext
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Readable, RequestContext
 
 ROUTERS = (
     health.router,
@@ -73,7 +74,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
         app.state.resources = resources
         try:
             await upgrade(settings.effective_database_url)
-            async with housekeeping.running(resources):
+            async with resources.replica.joined(), housekeeping.running(resources):
                 yield
         finally:
             await resources.database.close()
@@ -89,6 +90,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
             Middleware(RequestContext),
             Middleware(LastResort),
             Middleware(HeadAsGet),
+            Middleware(Readable),
             Middleware(Door),
             Middleware(BodyLimit, settings=settings),
             Middleware(AnotherTry),
@@ -111,5 +113,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
         enrollment_throttle=Throttle(settings.enrollments_per_minute, time.monotonic),
         parking=Parking(settings.max_parked_requests),
-        started_at=clock(),
+        replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
     )

@@ -1,4 +1,4 @@
-"""Timed duties: one loop, each duty in a transaction of its own, so that one that fails does not keep the others from being done."""
+"""Timed duties: one loop in one of the processes, each duty in a transaction of its own, so that one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import structlog
 from apviso.server.audit import store as audit
 from apviso.server.db import answers
 from apviso.server.db.engine import Work
+from apviso.server.db.locks import DutyLock, take
+from apviso.server.errors import DatabaseUnavailable
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
@@ -53,8 +55,11 @@ async def run_once(plant: Resources) -> None:
     for duty in DUTIES:
         try:
             async with asyncio.timeout(DUTY_SECONDS), plant.database.writing() as work:
+                await take(work.db, DutyLock(duty.__name__))
                 await duty(work, plant)
-        except Exception:  # a database that is away comes back; the next round does what this one could not
+        except DatabaseUnavailable as refusal:
+            log.warning("duty put off", duty=duty.__name__, reason=refusal.detail)
+        except Exception:  # the next round does what this one could not
             log.exception("duty failed", duty=duty.__name__)
 
 
@@ -64,7 +69,8 @@ async def running(plant: Resources) -> AsyncIterator[None]:
 
     async def loop() -> None:
         while True:
-            await run_once(plant)
+            if await plant.replica.keeps_house():
+                await run_once(plant)
             await asyncio.sleep(plant.settings.housekeeping_interval_seconds)
 
     async with asyncio.TaskGroup() as group:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Database, Work
+from apviso.server.db.replica import Replica
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -28,14 +28,12 @@ class Resources:
     daemon_throttle: Throttle
     enrollment_throttle: Throttle
     parking: Parking
-    started_at: datetime
-    # What the live streams were last told of each organization's readiness: (ready, primary blocker).
-    readiness_seen: dict[OrganizationId, tuple[bool, str | None]] = field(default_factory=dict)
+    replica: Replica
 
     @property
     def amnesty_until(self) -> datetime:
         """Until then nothing is marked offline and no lease expires: everyone gets time to reach a restarted server."""
-        return self.started_at + self.settings.timers.restart_amnesty
+        return self.replica.amnesty_until
 
 
 def _resources_of(request: Request) -> Resources:

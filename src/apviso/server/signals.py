@@ -1,13 +1,15 @@
-"""Wake-ups inside one process: hints that something changed. The database is the truth; a lost hint costs one poll interval."""
+"""Wake-ups: hints that something changed, here or in another process. The database is the truth; a lost hint costs a poll interval."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _STREAM = "stream:"
+# The topic of those who may have missed hints: everybody looks.
+EVERYONE = "*"
 
 
 class Signals:
@@ -16,10 +18,21 @@ class Signals:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._stirred: set[str] = set()
+        # Takes topics to the other processes, where there are any.
+        self.relay: Callable[[str], None] | None = None
         self.is_closed = False
 
     def send(self, topic: str) -> None:
-        """Wake everyone who waits on `topic`."""
+        """Wake everyone who waits on `topic`, in every process."""
+        self.deliver(topic)
+        if self.relay is not None:
+            self.relay(topic)
+
+    def deliver(self, topic: str) -> None:
+        """Wake everyone who waits on `topic` in this process."""
+        if topic == EVERYONE:
+            self._stirred.add(EVERYONE)
+            self._wake_all()
         if topic.startswith(_STREAM):
             self._stirred.add(topic.removeprefix(_STREAM))
         for event in self._waiters.get(topic, ()):
@@ -28,12 +41,15 @@ class Signals:
     def close(self) -> None:
         """The process is about to end: everyone who waits answers now, and nobody waits again."""
         self.is_closed = True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for events in self._waiters.values():
             for event in events:
                 event.set()
 
     def take_stirred(self) -> set[str]:
-        """The organizations whose stream has grown since this was last asked."""
+        """The organizations whose stream has grown since this was last asked; EVERYONE among them stands for any."""
         stirred, self._stirred = self._stirred, set()
         return stirred
 

@@ -1,4 +1,4 @@
-"""The layers around every request, as plain ASGI: request id, HEAD, door, body limit, repeats, rate-limit headers, entity tags."""
+"""The layers around every request, as plain ASGI: request id, HEAD, address, door, body limit, repeats, rate-limit headers, entity tags."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
 
 import structlog
 import uuid_utils
@@ -14,8 +15,9 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apviso.protocol.problems import FieldProblem
 from apviso.server.db.engine import PAUSES, jittered
-from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, Refusal, problem_response
+from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, InvalidFields, NoSuchRoute, Refusal, problem_response
 from apviso.server.settings import Settings
 
 log = structlog.get_logger("apviso.http")
@@ -187,6 +189,25 @@ class HeadAsGet:
 
         scope.setdefault("state", {})["is_head"] = True
         await self.app({**scope, "method": "GET"}, receive, without_body)
+
+
+class Readable:
+    """Refuses an address with U+0000 in it: no identity and no filter has it, and PostgreSQL cannot even compare with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "\x00" in scope["path"]:
+            await _answer(NoSuchRoute(), scope, receive, send)
+            return
+        if scope["type"] == "http" and b"%00" in scope["query_string"]:
+            named = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            wrong = [name.replace("\x00", "")[:100] or "query" for name, value in named if "\x00" in name + value]
+            problems = [FieldProblem(field=name, message="must not contain the character U+0000") for name in wrong]
+            await _answer(InvalidFields(problems), scope, receive, send)
+            return
+        await self.app(scope, receive, send)
 
 
 class Door:

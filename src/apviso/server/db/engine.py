@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Engine, event, insert, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from apviso.server.db.faults import as_refusal
@@ -165,6 +165,12 @@ def open_engine(url: str, *, is_bounded: bool = True) -> AsyncEngine:
         hide_parameters=True,
         connect_args={"server_settings": settings, **bounds},
     )
+
+
+def connection_words(url: str) -> dict[str, Any]:
+    """What the driver itself is told to reach the PostgreSQL of `url`."""
+    parsed = make_url(url)
+    return dict(parsed.get_dialect()().create_connect_args(parsed)[1])
 
 
 def _tame_sqlite(engine: Engine) -> None:

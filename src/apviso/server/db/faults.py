@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -31,6 +32,9 @@ def as_refusal(error: Exception) -> DatabaseUnavailable | None:
         return error
     if isinstance(error, DBAPIError):
         return _of_driver(error)
+    # A connection that dies at the wrong moment leaves the driver in a state that it did not expect.
+    if isinstance(error, asyncpg.InternalClientError):
+        return _refusal(type(error).__name__, may_repeat=True)
     # The driver's own time-outs, and connections that could not be opened, come as they are.
     if isinstance(error, PoolTimeout | OSError):
         return _refusal(type(error).__name__, may_repeat=not isinstance(error, PoolTimeout | TimeoutError))

@@ -8,6 +8,9 @@ from typing import ClassVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# Held by a process' own connection as long as it lives: who does the timed duties, who is there, and who is just coming.
+HOUSE, MEMBERS, JOINING = 0x4150_0011, 0x4150_0012, 0x4150_0013
+
 
 @dataclass(frozen=True)
 class Lock:
@@ -30,7 +33,7 @@ class StreamLock(Lock):
 
 
 class DutyLock(Lock):
-    """One timed duty."""
+    """One timed duty: whoever has just lost the house may still be at it."""
 
     kind = 0x4150_0003
 
@@ -39,11 +42,3 @@ async def take(connection: AsyncConnection, lock: Lock) -> None:
     """Wait for the lock, and hold it until the transaction ends."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), {"kind": lock.kind, "name": lock.name})
-
-
-async def try_take(connection: AsyncConnection, lock: Lock) -> bool:
-    """The same without waiting; whether it was free."""
-    if connection.dialect.name != "postgresql":
-        return True
-    asked = text("SELECT pg_try_advisory_xact_lock(:kind, hashtext(:name))")
-    return bool(await connection.scalar(asked, {"kind": lock.kind, "name": lock.name}))

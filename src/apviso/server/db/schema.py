@@ -58,6 +58,8 @@ class OrganizationRow(Table):
     id: Mapped[OrganizationId] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     requires_verification: Mapped[bool] = mapped_column(default=True)
+    # What the live stream was last told: "ready", or the code of what blocks; empty before the first look.
+    told_readiness: Mapped[str | None] = mapped_column(String(60))
     created_at: Mapped[datetime]
 
 
@@ -333,6 +335,14 @@ class AuditRow(Table):
     subject_id: Mapped[str] = mapped_column(String(64))
     details: Mapped[dict[str, Any]]
     request_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class ControlPlaneRow(Table):
+    """The one row about all server processes together."""
+
+    __tablename__ = "control_plane"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    amnesty_until: Mapped[datetime]
 
 
 class StreamRow(Table):

@@ -75,6 +75,16 @@ async def set_requires_verification(work: Work, organization_id: OrganizationId,
     return won.rowcount == 1
 
 
+async def told_readiness(work: Work, organization_id: OrganizationId) -> str | None:
+    """What the live stream was last told of the readiness; None before the first look."""
+    told = await work.db.scalar(select(OrganizationRow.told_readiness).where(OrganizationRow.id == organization_id))
+    return None if told is None else str(told)
+
+
+async def tell_readiness(work: Work, organization_id: OrganizationId, told: str) -> None:
+    await work.db.execute(update(OrganizationRow).where(OrganizationRow.id == organization_id).values(told_readiness=told))
+
+
 def _mine(organization_id: OrganizationId) -> list[ColumnElement[bool]]:
     return [ApiKeyRow.organization_id == organization_id, ApiKeyRow.revoked_at.is_(None)]
 

@@ -20,6 +20,7 @@ from apviso.server.errors import (
     BodyTooLarge,
     CredentialInvalid,
     CredentialMissing,
+    DatabaseUnavailable,
     IdempotencyKeyReused,
     InsufficientScope,
     InvalidFields,
@@ -180,12 +181,15 @@ async def _follow(
     with plant.signals.listening(log_topic(scan_id)) as listener:
         silent = 0.0
         while not (plant.signals.is_closed or await request.is_disconnected()):
-            async with plant.database.reading() as work:
-                if not await is_still_valid(work, caller):
-                    return
-                scan = await store.get(work, caller.organization_id, scan_id)
-                after = after if attempt in (None, scan.attempt) else 0
-                attempt, events = scan.attempt, await store.list_events(work, scan, after)
+            try:
+                async with plant.database.reading() as work:
+                    if not await is_still_valid(work, caller):
+                        return
+                    scan = await store.get(work, caller.organization_id, scan_id)
+                    after = after if attempt in (None, scan.attempt) else 0
+                    attempt, events = scan.attempt, await store.list_events(work, scan, after)
+            except DatabaseUnavailable:
+                return  # the client resumes where it was
             for event in events:
                 after, silent = event["seq"], 0.0
                 yield _written(event)

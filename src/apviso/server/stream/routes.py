@@ -15,6 +15,7 @@ from apviso.server.access import Caller, RunnersReader, is_still_valid
 from apviso.server.errors import (
     CredentialInvalid,
     CredentialMissing,
+    DatabaseUnavailable,
     InsufficientScope,
     Overloaded,
     RateLimited,
@@ -58,7 +59,10 @@ async def follow_events(
 async def _follow(request: Request, caller: Caller, plant: Resources, known: int | None) -> AsyncIterator[str]:
     with plant.signals.listening(stream_topic(caller.organization_id)) as listener:
         # A mark that is ahead of everything is none of this stream: waiting for it to be passed would be waiting for ever.
-        newest = await _newest(caller, plant)
+        try:
+            newest = await _newest(caller, plant)
+        except DatabaseUnavailable:
+            return
         last = newest if known is None else min(known, newest)
         yield ": connected\nretry: 2000\n\n"
         silent = 0.0
@@ -84,11 +88,14 @@ async def _newest(caller: Caller, plant: Resources) -> int:
 
 
 async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEvent] | None:
-    """None once the key may no longer see anything."""
-    async with plant.database.reading() as work:
-        if not await is_still_valid(work, caller):
-            return None
-        return list(await store.list_after(work, caller.organization_id, last))
+    """None once the key may no longer see anything; nothing new while the database is away."""
+    try:
+        async with plant.database.reading() as work:
+            if not await is_still_valid(work, caller):
+                return None
+            return list(await store.list_after(work, caller.organization_id, last))
+    except DatabaseUnavailable:
+        return []
 
 
 def _may_see(caller: Caller, event: StreamEvent) -> bool:

@@ -1,0 +1,118 @@
+"""Runners and people at work without a pause, who repeat in the same words what was not answered; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import httpx2
+from sqlalchemy import text
+
+from apviso.server.db.engine import Database
+from tests.server.scans.situations import ENDED
+from tests.support.people import Organization, Runner
+
+# On a machine that does nothing else a test takes a tenth of it.
+SECONDS = 150
+
+
+@dataclass
+class Fleet:
+    """Runners that beat and work without a pause; what they were told is noted."""
+
+    organization: Organization
+    runners: list[Runner]
+    statuses: dict[int, int] = field(default_factory=dict)
+    refusals: list[httpx2.Response] = field(default_factory=list)
+    acknowledged: list[str] = field(default_factory=list)
+    queued: list[str] = field(default_factory=list)
+    is_over: bool = False
+
+    async def said(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
+        answer = await call
+        self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
+        if answer.status_code >= 400:
+            self.refusals.append(answer)
+        return answer
+
+    async def until_taken(self, make: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """Ask in the same words until the answer is not 503; a runner does the same."""
+        while True:
+            answer = await self.said(make())
+            if answer.status_code != 503:
+                return answer
+            await asyncio.sleep(0.2)
+
+    async def beat(self, runner: Runner) -> None:
+        while not self.is_over:
+            await self.until_taken(runner.beat)
+            await asyncio.sleep(0.2)
+
+    async def ask(self, target_id: str) -> None:
+        """One scan after the other of a target."""
+        for number in itertools.count():
+            if self.is_over:
+                return
+            wanted = {"json": {"targetId": target_id, "whenUnavailable": "queue"}, "headers": {"Idempotency-Key": f"{target_id}-{number}"}}
+            while not self.is_over:
+                answer = await self.until_taken(partial(self.organization.post, "/scans", **wanted))
+                if answer.status_code == 201:
+                    self.queued.append(answer.json()["scan"]["id"])
+                    break
+                await asyncio.sleep(0.1)
+
+    async def work(self, runner: Runner) -> None:
+        for number in itertools.count():
+            if self.is_over:
+                return
+            job = (await self.until_taken(partial(runner.claim, f"{runner.id}-{number}", wait=0.3))).json()["job"]
+            if job is None:
+                continue
+            await self.until_taken(partial(runner.on_job, job, "start"))
+            ended = await self.until_taken(partial(runner.on_job, job, "finish", **ENDED))
+            assert ended.status_code == 200, ended.text
+            self.acknowledged.append(job["scan"]["id"])
+
+
+@asynccontextmanager
+async def at_work(acme: Organization, size: int = 4) -> AsyncIterator[Fleet]:
+    """The body happens to a fleet that works; at the end everyone has had the last answer."""
+    runners = [await acme.runner(f"runner-{number}") for number in range(size)]
+    targets = [(await acme.target(f"localhost:{3000 + number}"))["id"] for number in range(size)]
+    fleet = Fleet(acme, runners)
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+        for runner, target in zip(runners, targets, strict=True):
+            group.create_task(fleet.beat(runner))
+            group.create_task(fleet.work(runner))
+            group.create_task(fleet.ask(target))
+        await until_acknowledged(fleet, 3)
+        yield fleet
+        await until_acknowledged(fleet, len(fleet.acknowledged) + 8)
+        fleet.is_over = True
+
+
+async def until_acknowledged(fleet: Fleet, number: int) -> None:
+    while len(fleet.acknowledged) < number:  # noqa: ASYNC110  # runners signal nobody
+        await asyncio.sleep(0.05)
+
+
+async def check_record(database: Database, fleet: Fleet) -> None:
+    """Nothing that was acknowledged is lost or done twice, nobody was called offline, and no answer was a surprise."""
+    for answer in fleet.refusals:
+        assert answer.status_code in (409, 503), answer.text
+        if answer.status_code == 503:
+            told = answer.json()
+            assert (told["code"], told["retryable"], int(answer.headers["retry-after"]) >= 1) == ("database_unavailable", True, True)
+    assert len(set(fleet.acknowledged)) == len(fleet.acknowledged)
+    async with database.reading() as work:
+        scans = {row.id: row for row in await work.db.execute(text("SELECT id, status, attempt FROM scans"))}
+        ended = await work.db.execute(text("SELECT subject_id, count(*) AS n FROM audit_events WHERE action = 'scan.ended' GROUP BY 1"))
+        offline = await work.db.scalar(text("SELECT count(*) FROM stream_events WHERE type = 'runner.offline'"))
+    assert {(scans[scan_id].status, scans[scan_id].attempt) for scan_id in fleet.acknowledged} == {("completed", 1)}
+    assert set(fleet.queued) <= set(scans)
+    assert {row.n for row in ended} == {1}
+    assert offline == 0

@@ -1,0 +1,186 @@
+"""What many do at the same time: limits hold, one wins, nobody is judged by what has changed meanwhile, streams miss nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import httpx2
+from sqlalchemy import text
+
+from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.server.runners import store as runners
+from apviso.server.scans import store as scans
+from apviso.server.stream import store as stream
+from tests.server.scans.situations import pass_keeping_alive, queued_scan
+from tests.support.clock import Clock
+from tests.support.control_plane import Plane
+from tests.support.people import Organization, Runner, register
+
+SECONDS = 20
+
+
+def _codes(answers: Sequence[httpx2.Response]) -> dict[int, int]:
+    """How often each status was answered."""
+    statuses = [answer.status_code for answer in answers]
+    return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+async def duties_begun(plane: Plane) -> asyncio.Task[None]:
+    """Timed duties that have begun, and wait for what the caller has locked."""
+    duties = asyncio.create_task(plane.settle())
+    if plane.resources.database.engine.dialect.name == "postgresql":
+        async with asyncio.timeout(SECONDS):
+            while not await _is_somebody_waiting(plane):  # noqa: ASYNC110  # a lock that is waited for signals nobody
+                await asyncio.sleep(0.01)
+    return duties
+
+
+async def _is_somebody_waiting(plane: Plane) -> bool:
+    async with plane.resources.database.reading() as work:
+        return bool(await work.db.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+
+async def test_enrollments_at_once_keep_the_runner_limit(acme: Organization) -> None:
+    tokens = [await acme.enrollment_token() for _ in range(13)]
+
+    answers = await asyncio.gather(*(register(acme.client, token) for token in tokens))
+
+    assert _codes(answers) == {201: 10, 402: 3}
+
+
+async def test_claims_at_once_keep_the_concurrency_limit(acme: Organization) -> None:
+    fleet = [await acme.runner(f"runner-{number}", configuredConcurrency=3) for number in range(4)]
+    for _ in range(12):
+        await queued_scan(acme, fleet[0])
+
+    claims = [runner.claim(freeSlots=3) for runner in fleet for _ in range(3)]
+    answers = await asyncio.gather(*claims)
+
+    given = [answer.raise_for_status().json()["job"] for answer in answers]
+    assert len({job["job"]["id"] for job in given if job}) == len([job for job in given if job]) <= 10
+
+
+async def test_claims_of_one_runner_at_once_keep_its_slots(acme: Organization, runner: Runner) -> None:
+    for _ in range(3):
+        await queued_scan(acme, runner)
+
+    answers = await asyncio.gather(*(runner.claim() for _ in range(6)))
+
+    assert sum(answer.raise_for_status().json()["job"] is not None for answer in answers) == 1
+
+
+async def test_claims_with_one_nonce_at_once_get_one_job(acme: Organization, runner: Runner) -> None:
+    await queued_scan(acme, runner)
+    await queued_scan(acme, runner)
+
+    answers = await asyncio.gather(*(runner.claim("the-same") for _ in range(5)))
+
+    assert len({answer.raise_for_status().json()["job"]["job"]["id"] for answer in answers}) == 1
+
+
+async def test_scans_of_one_target_started_at_once_are_one(acme: Organization, runner: Runner) -> None:
+    target = await acme.target()
+
+    answers = await asyncio.gather(*(acme.post("/scans", {"targetId": target["id"]}) for _ in range(6)))
+
+    assert _codes(answers) == {201: 1, 409: 5}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"scan_already_active"}
+
+
+async def test_target_deleted_while_a_scan_of_it_starts_is_gone_or_scanned(acme: Organization, runner: Runner) -> None:
+    for number in range(6):
+        target = await acme.target(f"localhost:{3500 + number}")
+
+        started, deleted = await asyncio.gather(acme.post("/scans", {"targetId": target["id"]}), acme.delete(f"/targets/{target['id']}"))
+
+        assert (started.status_code, deleted.status_code) in {(201, 409), (404, 204)}
+
+
+async def test_enrollment_token_exchanged_at_once_makes_one_runner(acme: Organization) -> None:
+    token = await acme.enrollment_token()
+
+    answers = await asyncio.gather(*(register(acme.client, token) for _ in range(5)))
+
+    assert _codes(answers) == {201: 1, 409: 4}
+
+
+async def test_create_repeated_at_once_under_one_key_is_done_once(acme: Organization) -> None:
+    body, headers = {"domain": "localhost:3000", "visibility": "localhost"}, {"Idempotency-Key": "the-same"}
+
+    answers = await asyncio.gather(*(acme.post("/targets", body, headers=headers) for _ in range(5)))
+
+    assert len({answer.raise_for_status().json()["target"]["id"] for answer in answers}) == 1
+
+
+async def test_token_rotated_twice_at_once_leaves_one_new_token(runner: Runner) -> None:
+    old = runner.token
+    answers = await asyncio.gather(*(runner.call("POST", "/token") for _ in range(4)))
+
+    new = [answer.raise_for_status().json()["token"] for answer in answers]
+    alive = []
+    for token in new:
+        runner.token = token
+        alive.append((await runner.beat()).status_code)
+
+    assert sorted(alive) == [200, 401, 401, 401]
+    assert old not in new
+
+
+async def test_heartbeat_that_comes_while_runners_are_watched_is_seen(
+    plane: Plane, clock: Clock, acme: Organization, runner: Runner
+) -> None:
+    await pass_keeping_alive(clock, 135, runner)
+    clock.pass_by(seconds=61)
+
+    async with plane.resources.database.writing() as work:
+        await runners.lock(work, RunnerId(runner.id))
+        duties = await duties_begun(plane)
+        heard = {"last_heartbeat_at": work.now, "last_contact_at": work.now}
+        await runners.edit(work, OrganizationId(acme.id), RunnerId(runner.id), **heard)
+    await duties
+
+    async with plane.resources.database.reading() as work:
+        intervals = await runners.list_intervals(work, RunnerId(runner.id), clock.now - timedelta(seconds=60))
+    assert "offline" not in [interval.status for interval in intervals]
+
+
+async def test_lease_renewed_while_timers_are_looked_at_is_kept(plane: Plane, clock: Clock, acme: Organization, runner: Runner) -> None:
+    await pass_keeping_alive(clock, 135, runner)
+    case = await queued_scan(acme, runner)
+    job = await case.running()
+    clock.pass_by(seconds=301)
+
+    async with plane.resources.database.writing() as work:
+        scan = await scans.get_locked(work, OrganizationId(acme.id), case.scan_id)
+        attempt = await scans.find_live(work, scan)
+        assert attempt is not None
+        duties = await duties_begun(plane)
+        until = work.now + plane.resources.settings.timers.lease
+        await scans.edit_attempt(work, attempt, renewed_at=work.now, lease_expires_at=until)
+    await duties
+
+    assert await case.status() == "running"
+    assert (await runner.on_job(job, "lease")).status_code == 200
+
+
+async def test_events_of_transactions_that_overlap_are_numbered_as_they_commit(plane: Plane, acme: Organization) -> None:
+    database, seen, last = plane.resources.database, list[int](), 0
+
+    async def tell(number: int) -> None:
+        async with database.writing() as work:
+            stream.publish(work, OrganizationId(acme.id), "test.event", number=number)
+            for _ in range(number % 7):
+                await work.db.execute(text("SELECT 1"))
+
+    telling = asyncio.gather(*(tell(number) for number in range(60)))
+    async with asyncio.timeout(SECONDS):
+        while len(seen) < 60:
+            async with database.reading() as work:
+                for event in await stream.list_after(work, OrganizationId(acme.id), last):
+                    last = event.id
+                    seen += [event.data["number"]] if event.type == "test.event" else []
+    await telling
+
+    assert sorted(seen) == list(range(60))

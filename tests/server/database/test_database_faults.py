@@ -1,0 +1,130 @@
+"""A PostgreSQL that goes away, comes back, kills connections and breaks deadlocks: what is repeated, and what is answered 503."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from apviso.server.resources import Writing
+from tests.server.database.fleet import at_work, check_record, until_acknowledged
+from tests.support.control_plane import Plane
+from tests.support.postgres import PostgresServer
+
+SECONDS = 60
+AWAY_SECONDS = 10
+END_OF_EVERY_CONNECTION = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'apviso'"
+OWN_PID = text("SELECT pg_backend_pid()")
+
+
+def add_route(plane: Plane, route: Callable[..., Awaitable[dict[str, Any]]]) -> None:
+    """A call of the test's own, with a transaction as all others have it."""
+    plane.app.add_api_route("/probe", route, methods=["POST"])
+
+
+async def test_request_that_lost_a_deadlock_is_run_again(frail: Plane) -> None:
+    await frail.organization("a")
+    await frail.organization("b")
+    both, runs = asyncio.Barrier(2), list[str]()
+
+    async def crossing(first: str, second: str, work: Writing) -> dict[str, Any]:
+        runs.append(first)
+        lock = text("SELECT id FROM organizations WHERE name = :name FOR UPDATE")
+        await work.db.execute(lock, {"name": first})
+        if len(runs) <= 2:
+            await both.wait()
+        await work.db.execute(lock, {"name": second})
+        return {}
+
+    add_route(frail, crossing)
+    async with asyncio.timeout(SECONDS):
+        answers = await asyncio.gather(frail.call("POST", "/probe?first=a&second=b"), frail.call("POST", "/probe?first=b&second=a"))
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len(runs) == 3
+
+
+async def test_request_whose_connection_died_before_the_commit_is_run_again(frail: Plane, frail_server: PostgresServer) -> None:
+    await frail.organization("a")
+    runs = list[int]()
+
+    async def dying(work: Writing) -> dict[str, Any]:
+        pid = await work.db.scalar(OWN_PID)
+        await work.db.execute(text("UPDATE organizations SET name = name || 'x'"))
+        runs.append(pid)
+        if len(runs) == 1:
+            await asyncio.to_thread(frail_server.execute, f"SELECT pg_terminate_backend({pid}, 5000)")
+        return {"name": await work.db.scalar(text("SELECT name FROM organizations"))}
+
+    add_route(frail, dying)
+    answer = await frail.call("POST", "/probe")
+
+    assert (answer.status_code, answer.json()) == (200, {"name": "ax"})
+    assert len(runs) == 2
+
+
+async def test_request_whose_commit_was_not_answered_is_refused_and_not_run_again(frail: Plane, frail_server: PostgresServer) -> None:
+    await frail.organization("a")
+    runs = list[int]()
+
+    async def undecided(work: Writing) -> dict[str, Any]:
+        pid = await work.db.scalar(OWN_PID)
+        runs.append(pid)
+        await asyncio.to_thread(frail_server.execute, f"SELECT pg_terminate_backend({pid}, 5000)")
+        return {}
+
+    add_route(frail, undecided)
+    answer = await frail.call("POST", "/probe")
+
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["retryable"]) == (503, "database_unavailable", True)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert len(runs) == 1
+
+
+async def test_lock_that_is_held_too_long_is_answered_in_bounded_time(frail: Plane) -> None:
+    acme = await frail.organization("a")
+    async with frail.resources.database.writing() as work, asyncio.timeout(SECONDS):
+        await work.db.execute(text("SELECT id FROM organizations FOR UPDATE"))
+
+        answer = await acme.post("/targets", {"domain": "localhost:3000", "visibility": "localhost"})
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+
+
+@pytest.mark.slow
+async def test_database_that_is_away_for_ten_seconds_loses_nothing(frail: Plane, frail_server: PostgresServer) -> None:
+    acme = await frail.organization("Acme")
+
+    async with at_work(acme) as fleet:
+        await asyncio.to_thread(frail_server.be_away, AWAY_SECONDS)
+
+    assert fleet.statuses[503] > 0
+    await check_record(frail.resources.database, fleet)
+
+
+@pytest.mark.slow
+async def test_connections_that_are_killed_again_and_again_lose_nothing(frail: Plane, frail_server: PostgresServer) -> None:
+    acme = await frail.organization("Acme")
+
+    async with at_work(acme) as fleet:
+        for _ in range(12):
+            await until_acknowledged(fleet, len(fleet.acknowledged) + 1)
+            await asyncio.to_thread(frail_server.execute, END_OF_EVERY_CONNECTION)
+
+    await check_record(frail.resources.database, fleet)
+
+
+@pytest.mark.slow
+async def test_database_that_is_away_is_told_by_the_probe_and_found_again(frail: Plane, frail_server: PostgresServer) -> None:
+    await asyncio.to_thread(frail_server.stop)
+    try:
+        process, database = await frail.call("GET", "/healthz"), await frail.call("GET", "/readyz")
+    finally:
+        await asyncio.to_thread(frail_server.start)
+
+    assert (process.status_code, database.status_code) == (200, 503)
+    assert (await frail.call("GET", "/readyz")).status_code == 200
