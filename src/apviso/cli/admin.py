@@ -152,6 +152,7 @@ def _run(doing: Coroutine[Any, Any, Result]) -> Result:
 
     from sqlalchemy.exc import SQLAlchemyError
 
+    from apviso.server.errors import DatabaseUnavailable
     from apviso.server.operator import Declined, LicenseDeclined
 
     try:
@@ -161,7 +162,7 @@ def _run(doing: Coroutine[Any, Any, Result]) -> Result:
     except Declined as error:
         fail(Exit.USAGE, str(error))
     # The address may hold a password, so the driver's own words are not repeated.
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (DatabaseUnavailable, SQLAlchemyError, sqlite3.Error, OSError) as error:
         fail(Exit.UNREACHABLE, f"The database cannot be opened ({type(error).__name__}); check --data-dir and --database-url.")
 
 
