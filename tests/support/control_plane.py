@@ -53,9 +53,9 @@ class Plane:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock) -> AsyncIterator[Plane]:
+async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -> AsyncIterator[Plane]:
     """The application between its start and its orderly end."""
-    app = create_app(settings, clock)
+    app = create_app(settings, clock, fast_lane=fast_lane)
     started, enough = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

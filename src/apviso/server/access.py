@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from apviso.server.db import credentials
 from apviso.server.db.engine import Work
 from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
 from apviso.server.resources import Plant, Resources
+from apviso.server.signals import runner_topic
 
 # `last seen` of a key or runner is written at most this often by calls that are not heartbeats: reads stay reads.
 TOUCH_EVERY = timedelta(seconds=1)
@@ -47,6 +48,9 @@ class DaemonCaller:
     token: Token
     job_id: JobId | None
     request_id: str
+    # The kept digest of its token, and whether that token runs out by itself.
+    digest: str = field(repr=False, default="")
+    is_lasting: bool = False
 
     @property
     def actor(self) -> str:
@@ -133,7 +137,10 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
         await _record_contact(plant, known, token)
-    return DaemonCaller(known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id)
+    is_lasting = known.valid_until is None and known.job_id is None
+    return DaemonCaller(
+        known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id, known.digest, is_lasting
+    )
 
 
 def _says_farewell(request: Request, known: credentials.KnownRunner) -> bool:
@@ -147,6 +154,7 @@ async def _record_contact(plant: Resources, known: credentials.KnownRunner, toke
         if known.first_used_at is None:
             await credentials.record_first_use(work, known.id, token.prefix)
             await credentials.drop_older_tokens(work, known.id, token.prefix)
+            work.hints.add(runner_topic(known.id))
 
 
 async def _calling_runner(

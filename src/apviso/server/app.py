@@ -6,21 +6,25 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 
 from apviso import __version__
-from apviso.server import health, housekeeping, openapi, problems
+from apviso.protocol.wire import RunnerId
+from apviso.server import fastlane, health, housekeeping, openapi, problems
 from apviso.server.audit import routes as audit
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.upgrade import upgrade
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
+from apviso.server.fastlane import FastLane
 from apviso.server.findings import daemon_routes as findings_daemon
 from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
+from apviso.server.memory import Memory
 from apviso.server.organizations import routes as organizations
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
@@ -64,8 +68,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """The control plane on one database. `clock` is the only source of wall time."""
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> FastAPI:
+    """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,7 +78,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
         app.state.resources = resources
         try:
             await upgrade(settings.effective_database_url)
-            async with resources.replica.joined(), housekeeping.running(resources):
+            async with resources.replica.joined(), fastlane.writing_behind(resources), housekeeping.running(resources):
                 yield
         finally:
             await resources.database.close()
@@ -87,6 +91,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
         openapi_url=None,
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
         middleware=[
+            *([Middleware(FastLane)] if fast_lane else []),
             Middleware(RequestContext),
             Middleware(LastResort),
             Middleware(HeadAsGet),
@@ -105,6 +110,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
 
 def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals = Signals()
+    beats: Memory[Any, Any] = Memory()
+    signals.of_runners.append(lambda runner_id: beats.forget_everyone() if runner_id is None else beats.forget(RunnerId(runner_id)))
     return Resources(
         settings=settings,
         database=Database(settings.effective_database_url, clock, signals),
@@ -114,4 +121,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         enrollment_throttle=Throttle(settings.enrollments_per_minute, time.monotonic),
         parking=Parking(settings.max_parked_requests),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
+        beats=beats,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
+from apviso.server.memory import Memory
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -29,6 +30,8 @@ class Resources:
     enrollment_throttle: Throttle
     parking: Parking
     replica: Replica
+    # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
+    beats: Memory[Any, Any]
 
     @property
     def amnesty_until(self) -> datetime:

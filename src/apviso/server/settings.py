@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")
+    presence_flush_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
+        1.0, description="How long a heartbeat that says nothing new may wait to be written; 0 writes each before it is answered."
+    )
     timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
 
     @property

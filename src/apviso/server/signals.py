@@ -10,6 +10,7 @@ from contextlib import contextmanager
 _STREAM = "stream:"
 # The topic of those who may have missed hints: everybody looks.
 EVERYONE = "*"
+_RUNNER = "runner:"
 
 
 class Signals:
@@ -21,6 +22,10 @@ class Signals:
         # Takes topics to the other processes, where there are any.
         self.relay: Callable[[str], None] | None = None
         self.is_closed = False
+        # While it is set, what other processes change is not heard of here.
+        self.is_deaf = False
+        # Called with the id of each runner of which something has changed, with None for all of them.
+        self.of_runners: list[Callable[[str | None], None]] = []
 
     def send(self, topic: str) -> None:
         """Wake everyone who waits on `topic`, in every process."""
@@ -29,14 +34,21 @@ class Signals:
             self.relay(topic)
 
     def deliver(self, topic: str) -> None:
-        """Wake everyone who waits on `topic` in this process."""
+        """Wake everyone who waits on `topic` in this process, and have it forget what it remembers of a runner that it is about."""
         if topic == EVERYONE:
             self._stirred.add(EVERYONE)
             self._wake_all()
+            self._changed(None)
+        if topic.startswith(_RUNNER):
+            self._changed(topic.removeprefix(_RUNNER))
         if topic.startswith(_STREAM):
             self._stirred.add(topic.removeprefix(_STREAM))
         for event in self._waiters.get(topic, ()):
             event.set()
+
+    def _changed(self, runner_id: str | None) -> None:
+        for hear in self.of_runners:
+            hear(runner_id)
 
     def close(self) -> None:
         """The process is about to end: everyone who waits answers now, and nobody waits again."""
@@ -89,7 +101,7 @@ def jobs_topic(organization_id: str) -> str:
 
 def runner_topic(runner_id: str) -> str:
     """Something that this runner should be told at once."""
-    return f"runner:{runner_id}"
+    return f"{_RUNNER}{runner_id}"
 
 
 def stream_topic(organization_id: str) -> str:

@@ -36,6 +36,11 @@ SECURITY_HEADERS = {
 }
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a client's own id may stand in our answers and logs."""
+    return _SAFE_ID.fullmatch(text) is not None
+
+
 class RequestContext:
     """Gives each request an id, logs it, counts it, and adds the headers that every answer carries."""
 
@@ -47,7 +52,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         offered = Headers(scope=scope).get("x-request-id", "")
-        request_id = offered if _SAFE_ID.fullmatch(offered) else str(uuid_utils.uuid7())
+        request_id = offered if is_request_id(offered) else str(uuid_utils.uuid7())
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         began, status = time.perf_counter(), 500

@@ -36,13 +36,14 @@ PAUSES = (0.02, 0.1, 0.4)
 class Work:
     """One transaction at one moment. Topics in `hints` are signalled after the commit, never after a rollback.
 
-    Rows in `news` go into the live streams as the last thing before the commit.
+    Rows in `news` go into the live streams as the last thing before the commit; what is in `afterwards` is called after it.
     """
 
     db: AsyncConnection
     now: datetime
     hints: set[str] = field(default_factory=set)
     news: list[dict[str, Any]] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Database:
@@ -69,6 +70,8 @@ class Database:
             yield work
             await _publish(work)
             await _commit(connection)
+        for call in work.afterwards:
+            call()
         for topic in work.hints:
             self._signals.send(topic)
 

@@ -133,8 +133,10 @@ class Replica:
                 await self._tell()
             except FAILURES as error:
                 log.warning("connection to the other replicas lost", error=type(error).__name__)
+            self._signals.is_deaf = True
             await self._part()
             await self._come_back()
+            self._signals.is_deaf = False
             # What was said meanwhile was heard by nobody, on either side.
             self._owed = {EVERYONE}
             self._stirred.set()

@@ -26,10 +26,11 @@ from apviso.server.errors import (
 )
 from apviso.server.resources import Plant, Resources, Writing
 from apviso.server.runners import store
+from apviso.server.runners.beats import remembered
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import admin_state_at
 from apviso.server.runners.watch import observe, policy_of
-from apviso.server.signals import jobs_topic
+from apviso.server.signals import jobs_topic, runner_topic
 
 router = APIRouter(prefix="/api/runner", tags=["daemon"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, RunnerRevoked, RateLimited)
@@ -52,21 +53,29 @@ async def heartbeat(
     beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
 ) -> HeartbeatAnswer:
     """Say that the runner is alive and how it is; the answer says what is wanted of it. Never lists secrets."""
+    moment = plant.beats.moment(caller.id)
     await store.lock(work, caller.id)
     known = await store.get(work, caller.organization_id, caller.id)
-    remembered = plant.settings.timers.duplicate_identity_remembered
-    await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, remembered))
+    duplicate_for = plant.settings.timers.duplicate_identity_remembered
+    await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, duplicate_for))
     await _note_gap(work, plant, known)
     runner = await store.get(work, caller.organization_id, caller.id)
     presence = await observe(work, runner, policy_of(plant))
     if known.observed_status is not presence.status:
         work.hints.add(jobs_topic(caller.organization_id))
-    return HeartbeatAnswer(
+    if known.boot_id != runner.boot_id:
+        # Another process may remember the boot before.
+        work.hints.add(runner_topic(caller.id))
+    answer = HeartbeatAnswer(
         runner=BeatingRunner(id=runner.id, status=presence.status),
         heartbeat_interval_ms=round(plant.settings.timers.heartbeat_interval.total_seconds() * 1000),
         directives=await directives_for(work, plant, runner),
         server_time=work.now,
     )
+    if caller.is_lasting:
+        kept = remembered(runner, caller.digest, presence, answer)
+        work.afterwards.append(lambda: plant.beats.remember(caller.token.prefix, runner.id, kept, moment))
+    return answer
 
 
 def duplicate_seen_at(known: RunnerFacts, boot_id: str, now: datetime, remembered: timedelta) -> datetime | None:
@@ -102,6 +111,7 @@ async def rotate_token(caller: CallingRunner, plant: Plant, work: Writing) -> Ne
     await store.drop_unused_tokens(work, runner_id, except_prefix=caller.token.prefix)
     await store.limit_token(work, caller.token.prefix, until)
     await store.add_token(work, runner_id, token)
+    work.hints.add(runner_topic(runner_id))
     subject = ("runner", caller.id)
     await audit.record(work, caller.organization_id, caller.actor, "runner.token_rotated", subject, caller.request_id, prefix=token.prefix)
     return NewRunnerToken(token=token.reveal(), token_prefix=token.prefix, previous_valid_until=until)

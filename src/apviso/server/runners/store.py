@@ -1,12 +1,14 @@
-"""All SQL of runners: one statement a function; a change says whether it won."""
+"""All SQL of runners: one statement a function; a change says whether it won.
+
+A change of a runner sends its topic, so that no process goes on answering for it from memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Select, case, delete, func, insert, or_, select, update
+from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import HeartbeatGap, StatusInterval
@@ -16,11 +18,15 @@ from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
+from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence
+from apviso.server.signals import runner_topic
 
 # Rows of history in one answer.
 MAX_HISTORY = 1_000
+# As a table, for a statement with many sets of values.
+_ROW = cast(Table, RunnerRow.__table__)
 
 
 def _known() -> Select[Any]:
@@ -148,22 +154,36 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
             last_heartbeat_at=work.now,
             last_contact_at=work.now,
             goodbye_at=None,
-            **(_told(beat) if is_new_boot or beat.beat_seq >= known.beat_seq else {}),
+            **(told(beat) if is_new_boot or beat.beat_seq >= known.beat_seq else {}),
         )
     )
 
 
-_TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
+# What a heartbeat changes, beside the boot that it belongs to.
+_BEATEN = (
+    "version", "beat_seq", "claim_poll_age_ms", "os", "arch", "container_engine", "configured_concurrency", "provider_state",
+    "capabilities", "health", "last_heartbeat_at", "last_contact_at",
+)  # fmt: skip
 
 
-def _told(beat: Heartbeat) -> dict[str, Any]:
-    said = {name: getattr(beat, name) for name in _TOLD if name in beat.model_fields_set}
-    fixed = {"version": beat.version, "beat_seq": beat.beat_seq, "claim_poll_age_ms": beat.last_claim_poll_age_ms}
-    return fixed | {name: value for name, value in said.items() if value is not None}
+async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
+    """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
+    statement = (
+        update(_ROW)
+        .where(_ROW.c.id == bindparam("of_id"), _ROW.c.boot_id == bindparam("of_boot"), _ROW.c.beat_seq < bindparam("new_beat_seq"))
+        .where(_ROW.c.revoked_at.is_(None), _ROW.c.goodbye_at.is_(None))
+        .values({name: bindparam(f"new_{name}") for name in _BEATEN})
+    )
+    # In one order everywhere, so that two processes that write behind never wait for each other in a ring.
+    ordered = sorted(runners, key=lambda runner: runner.id)
+    await work.db.execute(
+        statement, [{"of_id": one.id, "of_boot": one.boot_id, **{f"new_{name}": getattr(one, name) for name in _BEATEN}} for one in ordered]
+    )
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
     await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(goodbye_at=work.now))
+    work.hints.add(runner_topic(runner_id))
 
 
 async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId, **values: Any) -> bool:
@@ -173,6 +193,7 @@ async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId,
         .where(RunnerRow.organization_id == organization_id, RunnerRow.id == runner_id, RunnerRow.revoked_at.is_(None))
         .values(**values)
     )
+    work.hints.add(runner_topic(runner_id))
     return won.rowcount == 1
 
 
@@ -194,7 +215,9 @@ async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, Runne
         .values(admin_state=AdminState.ENABLED, admin_until=None, admin_note=None)
         .returning(RunnerRow.organization_id, RunnerRow.id)
     )
-    return [(row.organization_id, row.id) for row in rows]
+    resumed = [(row.organization_id, row.id) for row in rows]
+    work.hints.update(runner_topic(runner_id) for _, runner_id in resumed)
+    return resumed
 
 
 async def list_cancelled_jobs(work: Work, runner_id: RunnerId) -> list[JobId]:
@@ -216,6 +239,7 @@ async def record_observation(work: Work, runner: RunnerFacts, presence: Presence
         .where(RunnerRow.id == runner.id, before)
         .values(observed_status=presence.status, observed_reasons=list(presence.reasons))
     )
+    work.hints.add(runner_topic(runner.id))
     return won.rowcount == 1
 
 

@@ -20,6 +20,7 @@ from apviso.server.db.schema import AttemptRow, ScanEventRow, ScanRow, SightingR
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.signals import runner_topic
 
 # Events in one answer of a log.
 LOG_BATCH = 1_000
@@ -231,6 +232,7 @@ async def add_attempt(work: Work, scan: ScanFacts, runner_id: RunnerId, nonce: s
             last_seq=0,
         )
     )
+    work.hints.add(runner_topic(runner_id))
 
 
 async def find_claim(work: Work, runner_id: RunnerId, nonce: str) -> AttemptFacts | None:
@@ -283,6 +285,7 @@ async def end_attempt(
         .where(AttemptRow.scan_id == attempt.scan_id, AttemptRow.number == attempt.number, AttemptRow.ended_at.is_(None))
         .values(ended_at=work.now, end_reason=reason, silent_at=silent_at, finish=finish)
     )
+    work.hints.add(runner_topic(attempt.runner_id))
     return won.rowcount == 1
 
 

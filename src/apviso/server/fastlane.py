@@ -1,0 +1,175 @@
+"""Answers heartbeats that say nothing new before the framework: the same model, the same rules, the same answer, and no transaction.
+
+Everything else, and every doubt, goes the documented way with the body as it came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+import uuid_utils
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apviso.protocol.daemon import Heartbeat
+from apviso.protocol.tokens import Namespace, parse_token
+from apviso.protocol.wire import format_instant
+from apviso.server.errors import RateLimited
+from apviso.server.resources import Resources
+from apviso.server.runners import store
+from apviso.server.runners.beats import Remembered, next_facts
+from apviso.server.runners.watch import policy_of
+from apviso.server.web import REQUESTS, SECONDS, SECURITY_HEADERS, is_request_id
+
+log = structlog.get_logger("apviso.fastlane")
+HEARTBEAT_PATH = "/api/runner/heartbeat"
+_JSON = b"application/json"
+_FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
+
+
+class FastLane:
+    """In front of everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != HEARTBEAT_PATH or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        plant: Resources = scope["app"].state.resources
+        headers = _headers(scope)
+        known = _caller(plant, headers)
+        if known is None or plant.signals.is_deaf or not _is_plain(plant, headers):
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        messages = await _body(receive)
+        answer = await self._answer(plant, known, messages)
+        if answer is None:
+            await self.app(scope, _replay(messages, receive), send)
+            return
+        body, rate_headers = answer
+        await send({"type": "http.response.start", "status": 200, "headers": [*_answer_headers(headers, body), *rate_headers]})
+        await send({"type": "http.response.body", "body": body})
+        REQUESTS.labels("POST", 200).inc()
+        SECONDS.labels("POST").observe(time.perf_counter() - began)
+
+    async def _answer(
+        self, plant: Resources, known: tuple[str, Remembered], messages: Sequence[Message]
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
+        """The answer from memory and the headers of the rate limit; None where the documented way must be taken."""
+        prefix, remembered = known
+        text = b"".join(message.get("body", b"") for message in messages)
+        try:
+            beat = Heartbeat.model_validate_json(text)
+        except ValidationError:
+            return None
+        # Read again: while the body came, somebody may have made it be forgotten.
+        if messages[-1]["type"] != "http.request" or plant.beats.find(prefix) is not remembered:
+            return None
+        now = plant.database.clock()
+        after = next_facts(remembered, beat, now, policy_of(plant))
+        if after is None:
+            return None
+        try:
+            allowance = plant.daemon_throttle.take(after.id)
+        except RateLimited:
+            return None
+        plant.beats.note(prefix, after.id, replace(remembered, facts=after), after)
+        if plant.settings.presence_flush_seconds == 0:
+            await write_beats(plant)
+        rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
+        return remembered.answer_head + format_instant(now).encode() + b'"}', rate
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    """The first of each name, as the framework reads them."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name, value)
+    return found
+
+
+def _caller(plant: Resources, headers: dict[bytes, bytes]) -> tuple[str, Remembered] | None:
+    scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    token = parse_token(text.decode("latin-1"))
+    if token is None or token.namespace is not Namespace.RUNNER:
+        return None
+    known: Remembered | None = plant.beats.find(token.prefix)
+    return (token.prefix, known) if known is not None and token.matches(known.digest) else None
+
+
+def _is_plain(plant: Resources, headers: dict[bytes, bytes]) -> bool:
+    length = headers.get(b"content-length", b"")
+    if not (length.isdigit() and len(length) < 12 and int(length) <= plant.settings.max_body_bytes):
+        return False
+    return headers.get(b"content-type", b"").partition(b";")[0].strip() == _JSON and b"transfer-encoding" not in headers
+
+
+async def _body(receive: Receive) -> list[Message]:
+    """All messages of the request; the server takes no more of it than its length has announced."""
+    messages: list[Message] = []
+    while True:
+        message = await receive()
+        messages.append(message)
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return messages
+
+
+def _replay(messages: Sequence[Message], receive: Receive) -> Receive:
+    waiting = list(messages)
+
+    async def replayed() -> Message:
+        return waiting.pop(0) if waiting else await receive()
+
+    return replayed
+
+
+def _answer_headers(headers: dict[bytes, bytes], body: bytes) -> list[tuple[bytes, bytes]]:
+    offered = headers.get(b"x-request-id", b"").decode("latin-1")
+    request_id = offered if is_request_id(offered) else str(uuid_utils.uuid7())
+    return [*_FIXED_HEADERS, (b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+
+
+async def write_beats(plant: Resources) -> None:
+    """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
+    taken = plant.beats.take_unwritten()
+    if not taken:
+        return
+    try:
+        async with plant.database.writing() as work:
+            await store.record_beats(work, list(taken.values()))
+    except BaseException:
+        plant.beats.give_back(taken)
+        raise
+
+
+@asynccontextmanager
+async def writing_behind(plant: Resources) -> AsyncIterator[None]:
+    """Write again and again while the application lives, and once more at its end."""
+
+    async def loop() -> None:
+        while True:
+            await asyncio.sleep(plant.settings.presence_flush_seconds or 1.0)
+            try:
+                await write_beats(plant)
+            except Exception:  # a database that is away comes back, and the heartbeats are still here
+                log.exception("heartbeats not written")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(loop(), name="write-behind")
+        try:
+            yield
+        finally:
+            task.cancel()
+            try:
+                await write_beats(plant)
+            except Exception:  # the process ends: each runner's next heartbeat repeats what is lost here
+                log.exception("last heartbeats not written")

@@ -1,0 +1,56 @@
+"""Decides whether a heartbeat only repeats how a runner stands: then no row but its own has to change, and that can wait. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from apviso.protocol.daemon import Heartbeat, HeartbeatAnswer
+from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.presence import Presence, PresencePolicy, admin_state_at, presence_of
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A runner as its last heartbeat left it: the digest of its token, how it stood, and the answer up to the server's time."""
+
+    facts: RunnerFacts
+    digest: str = field(repr=False)
+    presence: Presence
+    answer_head: bytes
+
+
+def remembered(runner: RunnerFacts, digest: str, presence: Presence, answer: HeartbeatAnswer) -> Remembered:
+    """`answer` is what the runner has just been told; only the time in it, which comes last, will be another one."""
+    head, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
+    return Remembered(runner, digest, presence, (head + name).encode())
+
+
+def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: PresencePolicy) -> RunnerFacts | None:
+    """The runner after `beat`; None where the documented way must be taken: history, other rows or people have to learn of something."""
+    facts = known.facts
+    if beat.boot_id != facts.boot_id or beat.beat_seq <= facts.beat_seq:
+        return None
+    if facts.revoked_at is not None or facts.goodbye_at is not None or facts.duplicate_seen_at is not None:
+        return None
+    if (
+        facts.last_heartbeat_at is None
+        or not facts.last_heartbeat_at <= now <= facts.last_heartbeat_at + policy.timers.heartbeat_late_after
+    ):
+        return None
+    after = replace(facts, last_heartbeat_at=now, last_contact_at=now, **told(beat))
+    presence = presence_of(after, now, policy)
+    if (presence.status, presence.reasons) != (known.presence.status, known.presence.reasons):
+        return None
+    return after if admin_state_at(after, now) is admin_state_at(facts, facts.last_heartbeat_at) else None
+
+
+_TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
+
+
+def told(beat: Heartbeat) -> dict[str, Any]:
+    """What a heartbeat says of the runner, by the names of its facts; what it leaves out, or says as null, stays as it was."""
+    said = {name: getattr(beat, name) for name in _TOLD if name in beat.model_fields_set}
+    fixed = {"version": beat.version, "beat_seq": beat.beat_seq, "claim_poll_age_ms": beat.last_claim_poll_age_ms}
+    return fixed | {name: value for name, value in said.items() if value is not None}
