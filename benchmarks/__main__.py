@@ -8,10 +8,14 @@ import platform
 import sys
 from collections.abc import Awaitable, Callable
 
-from benchmarks import containers, guard
+from benchmarks import containers, guard, heartbeats
 from benchmarks.measuring import Row
 
-BENCHMARKS: dict[str, Callable[[], Awaitable[list[Row]]]] = {"containers": containers.rows, "guard": guard.rows}
+BENCHMARKS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+    "containers": containers.rows,
+    "guard": guard.rows,
+    "heartbeats": heartbeats.rows,
+}
 
 
 async def main(names: list[str]) -> int:

@@ -6,10 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
 from apviso.protocol.wire import RunnerId
@@ -64,6 +66,19 @@ ROUTERS = (
 )
 
 
+class ControlPlane(FastAPI):
+    """The documented application, and the fast lane before it."""
+
+    has_fast_lane = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._fast_lane if self.has_fast_lane else super().__call__)(scope, receive, send)
+
+    @cached_property
+    def _fast_lane(self) -> FastLane:
+        return FastLane(super().__call__, lambda: cast(Resources, self.state.resources))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -83,7 +98,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         finally:
             await resources.database.close()
 
-    app = FastAPI(
+    app = ControlPlane(
         title="APVISO Runners",
         version=__version__,
         summary="Control plane of self-hosted security-test runners.",
@@ -91,7 +106,6 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         openapi_url=None,
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
         middleware=[
-            *([Middleware(FastLane)] if fast_lane else []),
             Middleware(RequestContext),
             Middleware(LastResort),
             Middleware(HeadAsGet),
@@ -102,6 +116,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             Middleware(EntityTags),
         ],
     )
+    app.has_fast_lane = fast_lane
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: Presen
         or not facts.last_heartbeat_at <= now <= facts.last_heartbeat_at + policy.timers.heartbeat_late_after
     ):
         return None
-    after = replace(facts, last_heartbeat_at=now, last_contact_at=now, **told(beat))
+    after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **told(beat)})
     presence = presence_of(after, now, policy)
     if (presence.status, presence.reasons) != (known.presence.status, known.presence.reasons):
         return None

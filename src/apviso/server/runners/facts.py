@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,6 +51,12 @@ class RunnerFacts:
     observed_status: RunnerStatus | None
     observed_reasons: list[str] | None
     live_leases: int
+
+    def changed(self, changes: Mapping[str, object]) -> RunnerFacts:
+        """Another record with these fields changed. `dataclasses.replace` would set every field anew, and each heartbeat comes by here."""
+        made = object.__new__(RunnerFacts)
+        made.__dict__.update(self.__dict__, **changes)
+        return made
 
     @property
     def slots(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -119,6 +120,7 @@ def _above(value: JsonValue, limit: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > limit
 
 
+@lru_cache(maxsize=1_000)
 def is_older(version: str, than: str | None) -> bool:
     """Compare the leading numbers of two versions; one without numbers is never older."""
     numbers = _numbers(version)
