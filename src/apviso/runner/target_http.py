@@ -54,4 +54,7 @@ async def beginning(answer: httpx2.Response) -> bytes:
 
 
 def words(error: Exception) -> str:
+    """For people. What breaks the protocol is not quoted: it may be the very line with a new session's cookie."""
+    if isinstance(error, httpx2.ProtocolError) and not str(error).startswith("Server disconnected"):
+        return f"{type(error).__name__}: its answer is no valid HTTP"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
