@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from apviso.runner.engines.images import ImageRef
 from apviso.runner.engines.kept_signatures import MOST_KEPT, KeptSignatures, Signature
+from apviso.runner.engines.signatures import is_signed
 
 ONE = ImageRef("registry.example/scan", f"sha256:{'1' * 64}")
 
@@ -59,3 +61,10 @@ def test_signature_that_cannot_be_kept_is_no_failure(tmp_path: Path) -> None:
     kept.keep(ONE, signature(b"payload"))
 
     assert kept.of(ONE) == []
+
+
+@pytest.mark.parametrize("told", ["", "no base64", "\u00e9", "\ud800", "c2ln"])
+def test_text_that_is_no_signature_signs_nothing_whatever_its_letters(told: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+
+    assert not is_signed(b"{}", told, ONE.digest, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +111,6 @@ def is_signed(payload: bytes, signature: str, digest: str, key: ec.EllipticCurve
     try:
         key.verify(base64.b64decode(signature, validate=True), payload, ec.ECDSA(hashes.SHA256()))
         said = _Payload.model_validate_json(payload).critical
-    except (binascii.Error, InvalidSignature, ValidationError):
+    except (ValueError, InvalidSignature):
         return False
     return (said.type, said.image.digest) == (PAYLOAD_TYPE, digest)
