@@ -33,9 +33,14 @@ def test_page_that_is_hostile_is_read_in_a_moment(piece: bytes) -> None:
     assert time.process_time() - began < 5
 
 
-@pytest.mark.parametrize("path", ["/logout", "/LogOut", "/a?next=logout", "/log%6Fut", "/log%256Fut"])
+@pytest.mark.parametrize("path", ["/logout", "/LogOut", "/a?next=logout", "/log%6Fut", "/log%256Fut", f"/log%{'25' * 9}6Fut"])
 def test_address_with_an_excluded_word_in_any_spelling_is_excluded(path: str) -> None:
     assert is_excluded(f"http://h{path}", ["logout"])
+
+
+@pytest.mark.parametrize("path", ["/admin", "//admin", "/a/..%2fadmin", "/.\\admin/"])
+def test_address_that_a_server_reads_as_an_excluded_path_is_excluded(path: str) -> None:
+    assert is_excluded(f"http://h{path}", ["^/admin"])
 
 
 @pytest.mark.parametrize("url", ["http://h/", "http://logout.example/", "http://h/log/out"])

@@ -12,7 +12,6 @@ import importlib
 import inspect
 import json
 import os
-import posixpath
 import re
 import socket
 import sys
@@ -30,6 +29,7 @@ from urllib.parse import parse_qsl, unquote
 # Run alone, this program has no package around it.
 sys.path.append(str(Path(__file__).parent))
 handshakes: Any = importlib.import_module("guard_handshakes")
+paths: Any = importlib.import_module("guard_paths")
 
 SIGNATURE = "apviso-scan"
 COUNTERS_EVERY_SECONDS = 0.5
@@ -37,7 +37,6 @@ COUNTERS_EVERY_SECONDS = 0.5
 MAX_WAITING = 256
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_LOG_BYTES = 50 * 1024 * 1024
-MOST_DECODINGS = 8
 # A check of every TLS version and cipher suite takes about 600 handshakes.
 MAX_HANDSHAKES = 2_000
 # Who opens a tunnel under this name wants to see the target's own TLS, and gets its handshake and nothing else.
@@ -110,23 +109,6 @@ def normal_host(host: str) -> str:
         return bare
 
 
-def spellings(path: str) -> tuple[str, ...]:
-    """A path as it is written and as a server may read it: decoded again and again until nothing is left to decode."""
-    found = [path]
-    while len(found) <= MOST_DECODINGS and (read := unquote(found[-1])) != found[-1]:
-        found.append(read)
-    if len(found) > MOST_DECODINGS:
-        raise Refused("malformed")
-    return (*found, *(resolved(text) for text in found))
-
-
-def resolved(path: str) -> str:
-    """A path as servers read its dots, doubled slashes and backslashes; the final slash stays."""
-    bare, mark, query = path.partition("?")
-    straight = posixpath.normpath("/" + bare.replace("\\", "/").lstrip("/"))
-    return straight + ("/" if bare.endswith("/") and straight != "/" else "") + mark + query
-
-
 def loggable(path: str) -> str:
     """A path with the names of its parameters and none of their values."""
     bare, _, query = path.partition("?")
@@ -176,7 +158,11 @@ class Rules:
     def check_request(self, method: str, path: str) -> None:
         if method.upper() not in self.methods:
             raise Refused("method_not_allowed")
-        if any(pattern.search(text) for pattern in self.excluded for text in spellings(path)):
+        try:
+            spellings = paths.spellings(path)
+        except ValueError as error:
+            raise Refused("malformed") from error
+        if any(pattern.search(text) for pattern in self.excluded for text in spellings):
             raise Refused("excluded_path")
 
     def check_identity(self, name: str | None) -> None:

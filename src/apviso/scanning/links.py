@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from html import unescape
 from itertools import islice
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+from apviso.scanning.guard_paths import spellings
 
 MAX_LINKS = 2_000
 # Bounded by the next bracket, so that no page, however hostile, takes long to read.
@@ -30,8 +32,10 @@ def _absolute(link: str, url: str) -> str | None:
 
 
 def is_excluded(url: str, patterns: Iterable[str]) -> bool:
-    """The guard's rule: a pattern is found in path or query, as written or decoded once or twice."""
+    """The guard's rule: a pattern is found in path or query, however they are spelled. What cannot be judged is excluded."""
     parts = urlsplit(url)
-    written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    spellings = (written, unquote(written), unquote(unquote(written)))
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns for text in spellings)
+    try:
+        readings = spellings((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    except ValueError:
+        return True
+    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns for text in readings)
