@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from apviso.scanning import fetching
 from apviso.scanning.first_look import Sight, look
 
 
@@ -39,6 +43,24 @@ async def test_look_at_a_redirect_to_no_address_leads_away() -> None:
         seen = await asyncio.to_thread(look, "http://shop.internal/", proxy_url)
 
     assert (seen.sight, seen.message) == (Sight.LEADS_AWAY, "The start page leads to an address that cannot be understood.")
+
+
+async def test_look_at_a_page_that_never_ends_takes_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n<script>")
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b"data: x\n\n")
+                await writer.drain()
+                await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=0.05)
+        writer.close()
+
+    monkeypatch.setattr(fetching, "SECONDS", 0.5)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server, asyncio.timeout(10):
+        seen = await asyncio.to_thread(look, "http://shop.internal/", "http://{}:{}/".format(*server.sockets[0].getsockname()))
+
+    assert (seen.sight, seen.has_script) == (Sight.USABLE, True)
 
 
 async def test_look_at_a_refusal_with_terminal_commands_tells_it_without_them() -> None:

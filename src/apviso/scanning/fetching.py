@@ -49,9 +49,17 @@ def fetch(url: str, proxy_url: str, most_bytes: int) -> Answer:
     try:
         connection.request("GET", target, headers={"Host": parts.netloc, "Accept": "text/html,*/*", "User-Agent": "Mozilla/5.0"})
         answer = connection.getresponse()
-        return Answer(answer.status, answer.getheader("Location"), answer.getheader("X-Guard-Refusal"), answer.read(most_bytes))
+        return Answer(answer.status, answer.getheader("Location"), answer.getheader("X-Guard-Refusal"), _beginning(answer, most_bytes))
     finally:
         connection.close()
+
+
+def _beginning(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
+    """What comes of the body within SECONDS: a stream of events never ends, and each of its pieces comes in time."""
+    page, end = b"", time.monotonic() + SECONDS
+    while len(page) < most_bytes and time.monotonic() < end and (piece := answer.read1(most_bytes - len(page))):
+        page += piece
+    return page
 
 
 def _any_certificate() -> ssl.SSLContext:
