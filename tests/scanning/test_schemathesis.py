@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apviso.protocol.states import ModelPreset
-from apviso.scanning.adapters.schemathesis import Asking, Heard, asking, command, findings, read, settings
+from apviso.scanning.adapters.schemathesis import Asking, Failure, Heard, asking, command, findings, read, settings
 from apviso.scanning.api_document import ApiDocument, Operation, Parameter
 from tests.scanning.assignments import ORIGIN, assignment_for, values_of
 from tests.scanning.orders import order_for
@@ -57,6 +57,20 @@ def test_finding_shows_request_answer_and_a_command_to_repeat_it() -> None:
     assert finding.detectors == ["schemathesis"]
 
 
+def test_checks_that_mean_the_same_flaw_share_one_finding_with_both_words() -> None:
+    made = OPERATIONS["GET /api/authors"]
+    kinds = {"response_schema_conformance": "1 is not a string", "status_code_conformance": "418 is not described"}
+    failures = {
+        (check, made.label): Failure(check, made, said, "GET", f"{ORIGIN}/api/authors?{check}", 200, "{}", None)
+        for check, said in kinds.items()
+    }
+
+    (finding,) = findings(Heard(failures=failures, seen=dict.fromkeys(failures, 2)), ORIGIN)
+
+    assert [said for said in (*kinds.values(), "Seen 4 times.") if said not in finding.evidence] == []
+    assert len(finding.reproduction) == 2
+
+
 def test_report_of_the_hardened_shop_gives_nothing_and_names_what_answered() -> None:
     told = heard("hardened")
 
@@ -76,7 +90,7 @@ def test_answers_of_the_guard_are_none_of_the_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "no json", "[]", "7", '{"ScenarioFinished": 7}', '{"ScenarioFinished": {"recorder": {"interactions": 7}}}']
+    "line", ["", "no json", "[" * 100_000, "[]", "7", '{"ScenarioFinished": 7}', '{"ScenarioFinished": {"recorder": {"interactions": 7}}}']
 )
 def test_line_that_cannot_be_read_is_told_and_the_rest_is_kept(line: str, tmp_path: Path) -> None:
     path = tmp_path / "report.ndjson"

@@ -67,7 +67,10 @@ async def scan(assignment: Assignment) -> Result:
     if not heard.answered:
         raise ToolFailed(f"it got no answer from the API (exit code {ended.exit_code})", stopped=ended.stopped)
     remarks = [*_remarks(heard, api), *([THINNED] if asked.examples < plan.examples else [])]
-    return Result(findings(heard, assignment.origin), _gaps(heard, api, stopped=ended.stopped), remarks, len(heard.answered))
+    found, gaps = findings(heard, assignment.origin), _gaps(heard, api, stopped=ended.stopped)
+    if len(found) > MAX_FINDINGS:
+        gaps.append(f"findings_dropped: {len(found) - MAX_FINDINGS} findings beyond the first {MAX_FINDINGS} were left out.")
+    return Result(found[:MAX_FINDINGS], gaps, remarks, len(heard.answered))
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def read(path: Path, operations: Mapping[str, Operation]) -> Heard:
             try:
                 ((kind, told),) = json.loads(line).items()
                 _hear(heard, kind, told, operations)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 heard.errors.append("a line of its report could not be read")
     return heard
 
@@ -224,22 +227,26 @@ def _varied(case: Mapping[str, Any], operation: Operation) -> str | None:
 
 
 def findings(heard: Heard, origin: str) -> list[ReportedFinding]:
-    """One for each kind of failure and operation."""
-    return [_finding(failure, heard.seen[key], origin) for key, failure in list(heard.failures.items())[:MAX_FINDINGS]]
+    """One for each kind of flaw and operation; checks that mean the same kind share one."""
+    groups: dict[tuple[FlawClass, str], list[Failure]] = {}
+    for failure in heard.failures.values():
+        groups.setdefault((_CHECKS[failure.check], failure.operation.label), []).append(failure)
+    return [_finding(flaw, group, sum(heard.seen[f.check, label] for f in group), origin) for (flaw, label), group in groups.items()]
 
 
-def _finding(failure: Failure, times: int, origin: str) -> ReportedFinding:
-    flaw = _CHECKS[failure.check]
+def _finding(flaw: FlawClass, group: list[Failure], times: int, origin: str) -> ReportedFinding:
+    failure = group[0]
     parts = urlsplit(failure.url)
     lines = [f"{failure.method} {parts.path}{'?' + parts.query if parts.query else ''}", f"Status {failure.status}"]
-    lines += [excerpt(failure.message, 700), "", excerpt(failure.body, 700)] + ([f"Seen {times} times."] if times > 1 else [])
+    lines += [excerpt(failure.message, 700), "", excerpt(failure.body, 500)] + ([f"Seen {times} times."] if times > 1 else [])
+    lines += [f"Also, with status {other.status}: {excerpt(other.message, 300)}" for other in group[1:]]
     return reported(
         flaw,
         detector="schemathesis",
         origin=origin,
         path=failure.operation.path,
         evidence=excerpt("\n".join(lines)),
-        reproduction=[curl_command(failure.method, failure.url)],
+        reproduction=[curl_command(one.method, one.url) for one in group],
         method=failure.method,
         parameter=failure.parameter if flaw is FlawClass.SERVER_ERROR else None,
     )
