@@ -10,6 +10,7 @@ import httpx2
 from sqlalchemy import text
 
 from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.server.db.engine import append_news
 from apviso.server.runners import store as runners
 from apviso.server.scans import store as scans
 from apviso.server.stream import store as stream
@@ -156,9 +157,9 @@ async def test_lease_renewed_while_timers_are_looked_at_is_kept(plane: Plane, cl
         scan = await scans.get_locked(work, OrganizationId(acme.id), case.scan_id)
         attempt = await scans.find_live(work, scan)
         assert attempt is not None
-        duties = await duties_begun(plane)
         until = work.now + plane.resources.settings.timers.lease
         await scans.edit_attempt(work, attempt, renewed_at=work.now, lease_expires_at=until)
+        duties = await duties_begun(plane)
     await duties
 
     assert await case.status() == "running"
@@ -184,3 +185,28 @@ async def test_events_of_transactions_that_overlap_are_numbered_as_they_commit(p
     await telling
 
     assert sorted(seen) == list(range(60))
+
+
+async def test_event_that_commits_late_is_not_passed_by_one_that_was_numbered_later(plane: Plane, acme: Organization) -> None:
+    database, organization_id = plane.resources.database, OrganizationId(acme.id)
+
+    async def tell(word: str) -> None:
+        async with database.writing() as work:
+            stream.publish(work, organization_id, "test.event", word=word)
+
+    async def told() -> list[str]:
+        async with database.reading() as work:
+            return [event.data["word"] for event in await stream.list_after(work, organization_id, 0) if event.type == "test.event"]
+
+    async with database.writing() as work, asyncio.timeout(SECONDS):
+        stream.publish(work, organization_id, "test.event", word="first")
+        await append_news(work)
+        second = asyncio.create_task(tell("second"))
+        is_postgresql = database.engine.dialect.name == "postgresql"
+        while is_postgresql and not (second.done() or await _is_somebody_waiting(plane)):  # noqa: ASYNC110  # locks signal nobody
+            await asyncio.sleep(0.01)
+        before = await told()
+    await second
+
+    assert before == []
+    assert await told() == ["first", "second"]

@@ -68,7 +68,7 @@ class Database:
             await connection.begin()
             work = Work(connection, self.clock())
             yield work
-            await _publish(work)
+            await append_news(work)
             await _commit(connection)
         for call in work.afterwards:
             call()
@@ -118,14 +118,18 @@ def jittered(pause: float) -> float:
     return pause * random.uniform(0.5, 1.5)  # noqa: S311  # no secret hangs on it
 
 
-async def _publish(work: Work) -> None:
-    """Numbers of a stream are given in the order of the commits: whoever has seen 7 never misses a 6 that comes later."""
+async def append_news(work: Work) -> None:
+    """Write what is to be told, at the end of a transaction.
+
+    Numbers of a stream are given in the order of the commits: whoever has seen 7 never misses a 6 that comes later.
+    """
     if not work.news:
         return
     # Last of all locks, so that nobody who holds it waits for another one.
     for organization_id in sorted({str(row["organization_id"]) for row in work.news}):
         await take(work.db, StreamLock(organization_id))
     await work.db.execute(insert(StreamRow), work.news)
+    work.news.clear()
 
 
 async def _commit(connection: AsyncConnection) -> None:
