@@ -5,6 +5,7 @@ Everything else, and every doubt, goes the documented way with the body as it ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -157,20 +158,19 @@ async def writing_behind(plant: Resources) -> AsyncIterator[None]:
     """Write again and again while the application lives, and once more at its end."""
 
     async def loop() -> None:
-        while True:
-            await asyncio.sleep(plant.settings.presence_flush_seconds or 1.0)
+        while not is_over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), plant.settings.presence_flush_seconds or 1.0)
             try:
                 await write_beats(plant)
             except Exception:  # a database that is away comes back, and the heartbeats are still here
                 log.exception("heartbeats not written")
 
+    is_over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(loop(), name="write-behind")
+        group.create_task(loop(), name="write-behind")
         try:
             yield
         finally:
-            task.cancel()
-            try:
-                await write_beats(plant)
-            except Exception:  # the process ends: each runner's next heartbeat repeats what is lost here
-                log.exception("last heartbeats not written")
+            # Which makes the loop write once more, and end.
+            is_over.set()

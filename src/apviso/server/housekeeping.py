@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -68,14 +69,17 @@ async def running(plant: Resources) -> AsyncIterator[None]:
     """Run the duties again and again while the application lives."""
 
     async def loop() -> None:
-        while True:
+        while not is_over.is_set():
             if await plant.replica.keeps_house():
                 await run_once(plant)
-            await asyncio.sleep(plant.settings.housekeeping_interval_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), plant.settings.housekeeping_interval_seconds)
 
+    # A duty that has begun comes to its end: one that is cut off leaves its connection behind.
+    is_over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(loop(), name="housekeeping")
+        group.create_task(loop(), name="housekeeping")
         try:
             yield
         finally:
-            task.cancel()
+            is_over.set()
