@@ -196,7 +196,7 @@ async def test_scan_is_told_where_the_target_has_its_document(
     await run_to_its_end(plane, start_daemon, job, target_auth_config_file=auth)
 
     [order] = [json.loads(message) for message in job.messages() if message.startswith("{")]
-    assert order["apiDocument"] == "/internal/spec.json"
+    assert (order["apiDocument"], order["identities"]) == ("/internal/spec.json", [])
 
 
 async def test_scan_that_declares_no_need_is_given_no_credentials_of_model_providers(

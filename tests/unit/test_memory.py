@@ -46,6 +46,18 @@ def test_memory_stays_within_its_bound() -> None:
     assert [number for number in range(10) if memory.find(str(number)) is not None] == [9]
 
 
+def test_runners_that_came_and_went_are_not_kept_for_ever() -> None:
+    memory: Memory[int, str] = Memory(most=3)
+    before = memory.moment(ONE)
+
+    for number in range(4):
+        memory.forget(RunnerId(str(number)))
+
+    # Whoever was forgotten by the way is read anew, as after any other change.
+    assert memory.moment(ONE) != before
+    assert memory.moment(RunnerId("0")) == memory.moment(ONE)
+
+
 def test_unwritten_is_taken_once_and_what_is_given_back_replaces_nothing_newer() -> None:
     memory: Memory[str, str] = Memory()
     memory.note("a", ONE, "known", "first of one")

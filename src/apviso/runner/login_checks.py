@@ -45,9 +45,10 @@ def _names(identities: list[str]) -> str:
 
 
 async def take_on_identities(found: Examination, station: Station, entries: Sequence[TargetAuth], place: Whereabouts) -> None:
-    """Log in where that is configured; `found.identities` are what came of it."""
+    """Log in where that is configured; `found.identities` are what came of it, none where nobody has credentials."""
     try:
-        found.identities = await take_on(entries, place, station.redactor.learn, station.clock.now())
+        taken = await take_on(entries, place, station.redactor.learn, station.clock.now())
+        found.identities = taken if any(identity.headers for identity in taken) else ()
     except (BadTargetAuth, ExposedFile, OSError) as error:
         found.failed("target_auth", EndReason.INVALID_CONFIG, str(error), _CORRECT)
     except NotLoggedIn as error:

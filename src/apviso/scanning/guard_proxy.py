@@ -37,7 +37,7 @@ COUNTERS_EVERY_SECONDS = 0.5
 MAX_WAITING = 256
 MAX_REQUEST_BODY_BYTES = 1024 * 1024
 MAX_LOG_BYTES = 50 * 1024 * 1024
-# A check of every TLS version and cipher suite takes about 600 handshakes.
+# A check of every TLS version and cipher suite took 417 to 429 handshakes of the demo shop, and 594 connections of another server.
 MAX_HANDSHAKES = 2_000
 # Who opens a tunnel under this name wants to see the target's own TLS, and gets its handshake and nothing else.
 HANDSHAKE_USER = b"handshake:"

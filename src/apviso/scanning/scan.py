@@ -46,6 +46,14 @@ class Tool:
     scan: Callable[[Assignment], Awaitable[Result]]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A scanner that did not look; `stopped` because its time was spent."""
+
+    sentence: str
+    stopped: bool
+
+
 @dataclass
 class _Scan:
     """What one scan knows so far."""
@@ -59,7 +67,7 @@ class _Scan:
     remarks: list[str] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     looked_at: dict[str, int] = field(default_factory=dict)
-    failures: list[ToolFailed] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def seconds_left(self) -> float:
@@ -98,8 +106,8 @@ async def _look_and_scan(scan: _Scan) -> CoverageLine:
     await _run_tools(scan, start, api)
     pages = sum(scan.looked_at.values())
     if pages == 0 and scan.failures:
-        code = ScanExit.RUN_TIMEOUT if any(failed.stopped for failed in scan.failures) else ScanExit.SCANNER_FAILED
-        raise CannotLook(code, scan.gaps[-1].partition(": ")[2])
+        worst = next((failure for failure in scan.failures if failure.stopped), scan.failures[0])
+        raise CannotLook(ScanExit.RUN_TIMEOUT if worst.stopped else ScanExit.SCANNER_FAILED, worst.sentence)
     scan.gaps += _needs_browser(scan, start)
     scan.gaps += last_look.login_gap(order.target.scan_url, start)
     scan.gaps += await _last_look(order, start, seen_before)
@@ -207,10 +215,10 @@ async def _run_tool(scan: _Scan, tool: Tool, assignment: Assignment) -> None:
 
 
 def _note_failure(scan: _Scan, tool: Tool, failed: ToolFailed) -> None:
-    scan.failures.append(failed)
-    code = "run_stopped" if failed.stopped else "scanner_failed"
-    scan.gaps.append(f"{code}: {tool.name} did not look: {failed}."[:500])
-    scan.say(_log("error", f"{tool.name} did not look: {failed}."))
+    failure = Failure(f"{tool.name} did not look: {failed}.", failed.stopped)
+    scan.failures.append(failure)
+    scan.gaps.append(f"{'run_stopped' if failure.stopped else 'scanner_failed'}: {failure.sentence}"[:500])
+    scan.say(_log("error", failure.sentence))
 
 
 def _start_url(order: ScanOrder, seen: Look) -> str:

@@ -26,6 +26,8 @@ from apviso.server.runners.watch import policy_of
 from apviso.server.web import REQUESTS, SECONDS, SECURITY_HEADERS, is_request_id
 
 log = structlog.get_logger("apviso.fastlane")
+# Where every other request is told, too.
+requests = structlog.get_logger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
 _JSON = b"application/json"
 _ANSWERED, _TOOK = REQUESTS.labels("POST", 200), SECONDS.labels("POST")
@@ -56,10 +58,14 @@ class FastLane:
             await self.app(scope, _replay(messages, receive), send)
             return
         body, rate_headers = answer
-        await send({"type": "http.response.start", "status": 200, "headers": [*_answer_headers(headers, body), *rate_headers]})
+        request_id = _request_id(headers)
+        told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate_headers]})
         await send({"type": "http.response.body", "body": body})
+        seconds = time.perf_counter() - began
         _ANSWERED.inc()
-        _TOOK.observe(time.perf_counter() - began)
+        _TOOK.observe(seconds)
+        requests.debug("request", request_id=request_id, method="POST", path=HEARTBEAT_PATH, status=200, ms=round(seconds * 1000, 1))
 
     async def _answer(
         self, plant: Resources, known: tuple[str, Remembered], messages: Sequence[Message]
@@ -134,10 +140,9 @@ def _replay(messages: Sequence[Message], receive: Receive) -> Receive:
     return replayed
 
 
-def _answer_headers(headers: dict[bytes, bytes], body: bytes) -> list[tuple[bytes, bytes]]:
+def _request_id(headers: dict[bytes, bytes]) -> str:
     offered = headers.get(b"x-request-id", b"").decode("latin-1")
-    request_id = offered if is_request_id(offered) else str(uuid_utils.uuid7())
-    return [*_FIXED_HEADERS, (b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+    return offered if is_request_id(offered) else str(uuid_utils.uuid7())
 
 
 async def write_beats(plant: Resources) -> None:

@@ -44,6 +44,9 @@ class Memory(Generic[Known, Unwritten]):
 
     def forget(self, runner_id: RunnerId) -> None:
         """The runner's next call takes the documented way. What is not written yet is written all the same."""
+        if len(self._forgotten) >= self._most:
+            # Runners come and go: whom they once were is no reason to grow.
+            self.forget_everyone()
         self._forgotten[runner_id] = self._forgotten.get(runner_id, 0) + 1
         for prefix in self._prefixes.pop(runner_id, ()):
             self._known.pop(prefix, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -60,7 +61,9 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
     # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_ended)
-    server.run(sockets=[listener])
+    # uvicorn leaves by itself, with a code of its own, where the application did not start.
+    with contextlib.suppress(SystemExit):
+        server.run(sockets=[listener])
     return server.started
 
 

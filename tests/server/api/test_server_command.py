@@ -98,6 +98,19 @@ def test_server_with_a_stream_held_open_ends_within_its_grace(server: subprocess
 
 
 @pytest.mark.slow
+def test_server_whose_database_is_away_says_so_and_tells_no_password(tmp_path: Path) -> None:
+    away = {"APVISO_DATABASE_URL": "postgresql+asyncpg://apviso:canary-of-the-database@127.0.0.1:1/apviso"}
+
+    ended = subprocess.run(
+        _command("server", "--port", "0"), capture_output=True, text=True, timeout=DEADLINE_SECONDS, env=_environment(tmp_path) | away
+    )
+
+    assert ended.returncode == 69
+    assert ended.stderr.splitlines()[-1] == "The control plane did not start; the log says why."
+    assert "canary-of-the-database" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
 def test_server_on_a_taken_port_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
