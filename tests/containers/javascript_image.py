@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -20,9 +19,9 @@ _SHARED_PARTS = tuple(Path("/usr/share/nodejs", name) for name in ("acorn", "aco
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
 
 
-def build_javascript_image(client: docker.DockerClient, tag: str) -> str:
+def build_javascript_image(client: docker.DockerClient, interpreter: Path, tag: str) -> str:
     """The image's id. Its entry point and account are those of the example's Containerfile."""
-    node = Path(shutil.which("node") or "").resolve()
+    node = interpreter.resolve()
     told = subprocess.run(["ldd", str(node)], capture_output=True, text=True, timeout=30, check=True).stdout
     files = {"usr/bin/node": node, "scan.js": EXAMPLE / "scan.js"}
     files |= {name.lstrip("/"): Path(name).resolve() for name in _LIBRARY.findall(told)}

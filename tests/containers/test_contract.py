@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,8 +31,7 @@ from apviso.scanning.verdict import ScanExit
 from tests.containers.contract_programs import FAILURES, WARNINGS, Breach
 from tests.containers.javascript_image import CONTAINERFILE, EXAMPLE, build_javascript_image
 from tests.containers.private_engine import PrivateEngine
-from tests.containers.private_registry import missing_parts as registry_lacks
-from tests.containers.private_registry import registry_process
+from tests.containers.private_registry import PrivateRegistry
 from tests.containers.running import INSTALLATION
 from tests.scanning.certificates import self_signed
 from tests.scanning.orders import limits_of, order_for, target_at
@@ -43,10 +41,8 @@ TAG = "apviso-scan-js:test"
 
 
 @pytest.fixture(scope="module")
-def javascript_image(engine_here: PrivateEngine) -> str:
-    if shutil.which("node") is None and "CI" not in os.environ:
-        pytest.skip("the example in JavaScript needs Node")
-    return build_javascript_image(engine_here.client, TAG)
+def javascript_image(engine_here: PrivateEngine, node: str) -> str:
+    return build_javascript_image(engine_here.client, Path(node), TAG)
 
 
 def command(socket_file: Path, *words: str) -> tuple[list[str], dict[str, str]]:
@@ -95,28 +91,21 @@ def test_scan_image_of_the_product_passes_every_check(engine_here: PrivateEngine
 
 
 async def test_example_signed_in_a_registry_is_fetched_and_scans_a_target(
-    engine_here: PrivateEngine, javascript_image: str, scanners_dir: Path, tmp_path: Path
+    engine_here: PrivateEngine, registry: PrivateRegistry, javascript_image: str, scanners_dir: Path, tmp_path: Path
 ) -> None:
     """As the how-to has it: pushed, signed by its digest, named in the runner's settings with the key."""
-    lacking = registry_lacks()
-    if lacking and "CI" not in os.environ:
-        pytest.skip(f"no signed image can be made here; missing: {', '.join(lacking)}")
-    with registry_process(tmp_path) as registry:
-        pushed = registry.push(replace(engine_here, image=javascript_image), "scan/javascript")
-        key = registry.new_key("scan-images")
-        registry.sign(pushed, key)
-        engine = ContainerEngine("docker", engine_here.socket_file, pushed, INSTALLATION, Trust("require", key))
-        trial = await run_trial(Stand(engine, await engine.prepare(None), scanners_dir, tmp_path), Situation.ORDINARY)
-        engine_here.client.images.remove(pushed)
+    pushed = registry.push(replace(engine_here, image=javascript_image), "scan/javascript")
+    key = registry.new_key("scan-images")
+    registry.sign(pushed, key)
+    engine = ContainerEngine("docker", engine_here.socket_file, pushed, INSTALLATION, Trust("require", key))
+    trial = await run_trial(Stand(engine, await engine.prepare(None), scanners_dir, tmp_path), Situation.ORDINARY)
+    engine_here.client.images.remove(pushed)
 
     assert codes(judge_trials({Situation.ORDINARY: trial}), Outcome.FAILED, Outcome.WARNING) == set()
     assert (trial.exit_code, trial.paths) == (ScanExit.LOOKED, [trial.scan_path])
 
 
-async def test_example_reaches_a_target_with_tls_through_the_socket_file(scanners_dir: Path, tmp_path: Path) -> None:
-    if shutil.which("node") is None and "CI" not in os.environ:
-        pytest.skip("the example in JavaScript needs Node")
-
+async def test_example_reaches_a_target_with_tls_through_the_socket_file(node: str, scanners_dir: Path, tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n")
@@ -128,7 +117,7 @@ async def test_example_reaches_a_target_with_tls_through_the_socket_file(scanner
         try:
             async with relay.from_socket(tmp_path / "proxy.sock", int(guard.proxy_url.rpartition(":")[2])):
                 order = order_for(url).model_copy(update={"proxy_socket": str(tmp_path / "proxy.sock")})
-                process = await asyncio.create_subprocess_exec("node", EXAMPLE / "scan.js", stdin=PIPE, stdout=PIPE)
+                process = await asyncio.create_subprocess_exec(node, EXAMPLE / "scan.js", stdin=PIPE, stdout=PIPE)
                 assert process.stdin is not None
                 assert process.stdout is not None
                 process.stdin.write(order.model_dump_json(by_alias=True).encode() + b"\n")

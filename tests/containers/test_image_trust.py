@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +11,11 @@ from typing import Any
 import pytest
 
 from tests.containers.private_engine import PrivateEngine
-from tests.containers.private_registry import PrivateRegistry, missing_parts, registry_process
+from tests.containers.private_registry import PrivateRegistry
 from tests.end_to_end.conftest import QUICK
 from tests.end_to_end.installation import Installation, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
-    lacking = missing_parts()
-    if lacking and "CI" not in os.environ:
-        pytest.skip(f"no signed image can be made here; missing: {', '.join(lacking)}")
-    assert not lacking, f"CI must sign images, and lacks {', '.join(lacking)}"
-    with registry_process(tmp_path_factory.mktemp("registry")) as made:
-        yield made
 
 
 def push_new(here: PrivateEngine, registry: PrivateRegistry, name: str) -> str:

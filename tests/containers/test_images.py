@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,20 +16,10 @@ from apviso.runner.engines.container_engine import ContainerEngine
 from apviso.runner.engines.kept_signatures import KeptSignatures
 from apviso.runner.engines.signatures import ANNOTATION, Trust
 from tests.containers.private_engine import PrivateEngine
-from tests.containers.private_registry import PrivateRegistry, missing_parts, registry_process
+from tests.containers.private_registry import PrivateRegistry, registry_process
 from tests.containers.running import INSTALLATION
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
-    lacking = missing_parts()
-    if lacking and "CI" not in os.environ:
-        pytest.skip(f"no signed image can be made here; missing: {', '.join(lacking)}")
-    assert not lacking, f"CI must sign images, and lacks {', '.join(lacking)}"
-    with registry_process(tmp_path_factory.mktemp("registry")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +162,7 @@ async def test_key_that_is_none_is_told(engine_here: PrivateEngine, image: str, 
     assert "cannot be read" in str(refused)
 
 
+@pytest.mark.usefixtures("registry")
 async def test_signed_image_that_is_here_needs_its_registry_no_more(engine_here: PrivateEngine, tmp_path: Path) -> None:
     kept = KeptSignatures(tmp_path / "kept.json")
     with registry_process(tmp_path) as short_lived:

@@ -17,6 +17,7 @@ import pytest
 
 from apviso.scanning import environment
 from apviso.scanning.guard import AllowedHost, Guard, GuardRules, start_guard
+from tests.scanning.shops import Fetch, fetcher, open_for_visits
 
 SECRET = "Bearer s3cret-of-the-target"
 
@@ -179,3 +180,17 @@ async def until(holds: Callable[[], bool], seconds: float = 15) -> None:
         return holds()
 
     await eventually(check, seconds)
+
+
+@pytest.fixture
+def careless() -> Iterator[Fetch]:
+    """The demo shop with its flaws."""
+    with open_for_visits(hardened=False) as port:
+        yield fetcher(port)
+
+
+@pytest.fixture
+def hardened() -> Iterator[Fetch]:
+    """Its twin without them."""
+    with open_for_visits(hardened=True) as port:
+        yield fetcher(port)

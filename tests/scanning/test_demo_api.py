@@ -3,28 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from apviso.demo.api import ORDERS_TOKEN
 from apviso.demo.truth import FLAWS_OF_API
-from tests.scanning.shops import Fetch, fetcher, open_for_visits
+from tests.scanning.shops import Fetch, open_for_visits
 
 CHECKS = "not_a_server_error,ignored_auth,response_schema_conformance,status_code_conformance"
-
-
-@pytest.fixture
-def careless() -> Iterator[Fetch]:
-    with open_for_visits(hardened=False) as port:
-        yield fetcher(port)
-
-
-@pytest.fixture
-def hardened() -> Iterator[Fetch]:
-    with open_for_visits(hardened=True) as port:
-        yield fetcher(port)
 
 
 def test_careless_api_has_each_of_its_flaws(careless: Fetch) -> None:

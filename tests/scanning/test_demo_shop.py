@@ -3,26 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from apviso.demo.server import NotLoopback, open_shop
 from apviso.demo.truth import FLAWS, FLAWS_OF_API, Flaw, compare, silent_detectors
-from tests.scanning.shops import Fetch, fetcher, open_for_visits
-
-
-@pytest.fixture
-def careless() -> Iterator[Fetch]:
-    with open_for_visits(hardened=False) as port:
-        yield fetcher(port)
-
-
-@pytest.fixture
-def hardened() -> Iterator[Fetch]:
-    with open_for_visits(hardened=True) as port:
-        yield fetcher(port)
+from tests.scanning.shops import Fetch, fetcher
 
 
 def test_careless_shop_has_each_of_its_flaws(careless: Fetch) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import httpx2
 import pytest
@@ -115,12 +115,14 @@ async def test_hints_reach_other_replicas_again_after_every_connection_was_kille
     assert claimed.json()["job"] is not None
 
 
-async def test_duties_are_done_by_one_replica_and_taken_over_when_it_ends(frail: Plane, frail_settings: Settings) -> None:
-    async with running(frail_settings, RealClock()) as twin:
-        assert [await frail.resources.replica.keeps_house(), await twin.resources.replica.keeps_house()] == [True, False]
-        async with running(frail_settings, RealClock()) as third:
-            assert not await third.resources.replica.keeps_house()
-            assert third.resources.amnesty_until == frail.resources.amnesty_until
+async def test_duties_are_done_by_one_replica_and_taken_over_when_it_ends(frail_settings: Settings) -> None:
+    async with AsyncExitStack() as second_to_end:
+        async with running(frail_settings, RealClock()) as first:
+            second = await second_to_end.enter_async_context(running(frail_settings, RealClock()))
+            assert [await plane.resources.replica.keeps_house() for plane in (first, second)] == [True, False]
+            assert second.resources.amnesty_until == first.resources.amnesty_until
+
+        assert await second.resources.replica.keeps_house()
 
 
 # ---- three processes
