@@ -22,7 +22,7 @@ from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from tests.server.database.conftest import RealClock
 from tests.server.database.fleet import at_work, check_record, until_acknowledged
-from tests.server.scans.situations import queued_scan, until_parked
+from tests.server.scans.situations import queued_scan, until_in_line
 from tests.support.control_plane import Plane, running
 from tests.support.people import Organization, Runner
 from tests.support.postgres import PostgresServer
@@ -59,7 +59,7 @@ async def test_scan_started_on_one_replica_is_claimed_on_another_at_once(frail: 
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     case = await queued_scan(acme, runner)
     async with at_once():
@@ -74,7 +74,7 @@ async def test_cancel_on_one_replica_ends_a_wait_on_another_at_once(frail: Plane
     case = await queued_scan(acme, runner)
     await case.running()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20, knownCancels=[]))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await case.cancel()
     async with at_once():
@@ -87,7 +87,7 @@ async def test_runner_revoked_on_one_replica_is_refused_on_another_at_once(frail
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
     async with at_once():
@@ -106,7 +106,7 @@ async def test_hints_reach_other_replicas_again_after_every_connection_was_kille
     await asyncio.to_thread(frail_server.execute, ended)
     await _until_together(frail_server, 2)
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await queued_scan(acme, runner)
     async with at_once():
