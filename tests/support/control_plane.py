@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
 
 from apviso.server import housekeeping
-from apviso.server.app import create_app
+from apviso.server.app import ControlPlane, create_app
 from apviso.server.organizations.bootstrap import bootstrap
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
@@ -26,7 +26,7 @@ START_SECONDS = 30
 class Plane:
     """A running control plane. Its timed duties run when a test calls `settle`."""
 
-    app: FastAPI
+    app: ControlPlane
     client: httpx2.AsyncClient
     clock: Clock
 
@@ -72,3 +72,11 @@ async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -
         async with httpx2.AsyncClient(transport=transport, base_url="http://control-plane") as client:
             yield Plane(app, client, clock)
         enough.set()
+
+
+async def answered_from_memory(plane: Plane, call: str) -> float:
+    """How many of these calls have been answered before the framework."""
+    text = (await plane.client.get("/metrics")).text
+    found = re.search(rf'^apviso_answered_from_memory_total{{call="{call}"}} (\S+)$', text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
