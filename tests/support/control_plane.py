@@ -1,14 +1,16 @@
-"""The real application on a real database, without a socket: how server tests run it and speak to it."""
+"""The real application on a real database, mostly without a socket: how server tests run it and speak to it."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import uvicorn
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
@@ -21,6 +23,7 @@ from tests.support.clock import Clock
 from tests.support.people import Organization
 
 START_SECONDS = 30
+SOCKET_SECONDS = 10
 _ROUTES: list[BaseRoute] = []
 
 
@@ -86,3 +89,16 @@ async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -
         async with httpx2.AsyncClient(transport=transport, base_url="http://control-plane") as client:
             yield Plane(app, client, clock)
         enough.set()
+
+
+@asynccontextmanager
+async def on_a_socket(plane: Plane) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client that speaks to the same application through a socket: a stream has no end that a call without one could wait for."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=SOCKET_SECONDS))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with httpx2.AsyncClient(base_url=address, timeout=SOCKET_SECONDS) as client:
+            yield client
+        server.should_exit = True

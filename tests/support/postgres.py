@@ -71,9 +71,9 @@ class PostgresServer:
             self._process.wait(START_SECONDS)
             self._process = None
 
-    def be_away(self, seconds: float) -> None:
-        """Crash, as if the power had gone, and come back after this time."""
-        self.stop(signal.SIGQUIT)
+    def be_away(self, seconds: float, how: signal.Signals) -> None:
+        """Stop, and come back after this time."""
+        self.stop(how)
         time.sleep(seconds)
         self.start()
 
