@@ -14,7 +14,7 @@ from fastapi.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
-from apviso.protocol.wire import RunnerId
+from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems
 from apviso.server.audit import routes as audit
 from apviso.server.db.engine import Database
@@ -34,7 +34,7 @@ from apviso.server.resources import Resources
 from apviso.server.runners import daemon_routes as runners_daemon
 from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
-from apviso.server.scans import release_routes
+from apviso.server.scans import dispatching, release_routes
 from apviso.server.scans import routes as scans
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -42,6 +42,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
+from apviso.server.waiting import Waiting
 from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Readable, RequestContext
 
 ROUTERS = (
@@ -93,7 +94,12 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         app.state.resources = resources
         try:
             await upgrade(settings.effective_database_url)
-            async with resources.replica.joined(), fastlane.writing_behind(resources), housekeeping.running(resources):
+            async with (
+                resources.replica.joined(),
+                fastlane.writing_behind(resources),
+                dispatching.running(resources),
+                housekeeping.running(resources),
+            ):
                 yield
         finally:
             await resources.database.close()
@@ -126,7 +132,20 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
 def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals = Signals()
     beats: Memory[Any, Any] = Memory()
-    signals.of_runners.append(lambda runner_id: beats.forget_everyone() if runner_id is None else beats.forget(RunnerId(runner_id)))
+    waiting: Waiting[Any, Any, Any] = Waiting()
+
+    def runner_changed(runner_id: str | None) -> None:
+        if runner_id is None:
+            beats.forget_everyone()
+            return
+        beats.forget(RunnerId(runner_id))
+        waiting.runner_changed(RunnerId(runner_id))
+
+    def jobs_changed(organization_id: str | None) -> None:
+        waiting.hint_everyone() if organization_id is None else waiting.hint(OrganizationId(organization_id))
+
+    signals.of_runners.append(runner_changed)
+    signals.of_jobs.append(jobs_changed)
     return Resources(
         settings=settings,
         database=Database(settings.effective_database_url, clock, signals),
@@ -137,4 +156,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         parking=Parking(settings.max_parked_requests),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
+        waiting=waiting,
     )

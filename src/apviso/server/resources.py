@@ -16,6 +16,7 @@ from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.throttle import Throttle
+from apviso.server.waiting import Waiting
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Resources:
     replica: Replica
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
+    # Claims that are held open; `scans` knows of what form.
+    waiting: Waiting[Any, Any, Any]
 
     @property
     def amnesty_until(self) -> datetime:

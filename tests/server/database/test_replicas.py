@@ -14,7 +14,7 @@ from apviso.server.db.locks import HOUSE, MEMBERS
 from apviso.server.settings import Settings
 from tests.server.database.fleet import OFFLINE_SECONDS, at_work, check_record, until_acknowledged
 from tests.server.database.processes import Turning, address_of, impatient, organization_behind, server_process
-from tests.server.scans.situations import logged, queued_scan, until_parked
+from tests.server.scans.situations import logged, queued_scan, until_in_line
 from tests.server.stream.reading import Stream, following
 from tests.support.clock import RealClock
 from tests.support.control_plane import Plane, on_a_socket, running
@@ -53,7 +53,7 @@ async def test_scan_started_on_one_replica_is_claimed_on_another_at_once(frail: 
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     case = await queued_scan(acme, runner)
     async with at_once():
@@ -68,7 +68,7 @@ async def test_cancel_on_one_replica_ends_a_wait_on_another_at_once(frail: Plane
     case = await queued_scan(acme, runner)
     await case.running()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20, knownCancels=[]))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await case.cancel()
     async with at_once():
@@ -81,7 +81,7 @@ async def test_runner_revoked_on_one_replica_is_refused_on_another_at_once(frail
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
     async with at_once():
@@ -161,7 +161,7 @@ async def test_hints_reach_other_replicas_again_after_every_connection_was_kille
     await asyncio.to_thread(frail_server.execute, ended)
     await _until_together(frail_server, 2)
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await queued_scan(acme, runner)
     async with at_once():

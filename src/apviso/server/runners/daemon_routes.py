@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body
 
 from apviso.protocol.daemon import BeatingRunner, Directives, Heartbeat, HeartbeatAnswer, NewRunnerToken
 from apviso.protocol.tokens import Namespace, new_token
-from apviso.protocol.wire import RunnerId
+from apviso.protocol.wire import JobId, RunnerId
 from apviso.server.access import CallingRunner
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
@@ -93,9 +93,13 @@ async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:
 
 async def directives_for(work: Work, plant: Resources, runner: RunnerFacts) -> Directives:
     """What the server wants of this runner now; the answers of heartbeat and claim carry the same."""
+    return directives(plant, runner, await store.list_cancelled_jobs(work, runner.id) if runner.live_leases else [], work.now)
+
+
+def directives(plant: Resources, runner: RunnerFacts, cancelled: list[JobId], now: datetime) -> Directives:
     return Directives(
-        cancel_jobs=await store.list_cancelled_jobs(work, runner.id),
-        admin_state=admin_state_at(runner, work.now),
+        cancel_jobs=cancelled,
+        admin_state=admin_state_at(runner, now),
         drain_deadline=runner.drain_deadline,
         rotate_token=runner.rotate_requested_at is not None,
         minimum_version=plant.settings.minimum_runner_version,

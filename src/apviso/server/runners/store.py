@@ -4,7 +4,7 @@ A change of a runner sends its topic, so that no process goes on answering for i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -70,9 +70,15 @@ async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> Ru
     return _facts(row)
 
 
-async def lock(work: Work, runner_id: RunnerId) -> None:
-    """Keep the runner's other calls waiting until this one is done: they count its slots, its boots and its tokens."""
-    await work.db.execute(select(RunnerRow.id).where(RunnerRow.id == runner_id).with_for_update(key_share=True))
+async def lock(work: Work, *runner_ids: RunnerId) -> None:
+    """Keep the runners' other calls waiting until this one is done: they count their slots, their boots and their tokens."""
+    wanted = select(RunnerRow.id).where(RunnerRow.id.in_(runner_ids)).order_by(RunnerRow.id)
+    await work.db.execute(wanted.with_for_update(key_share=True))
+
+
+async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId]) -> dict[RunnerId, RunnerFacts]:
+    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id.in_(runner_ids)))
+    return {row["id"]: _facts(row) for row in rows.mappings()}
 
 
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Annotated
 
@@ -40,19 +39,16 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
-from apviso.server.resources import Plant, Resources, Writing
+from apviso.server.resources import Plant, Writing
 from apviso.server.scans import claiming, store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.leases import holder_of
 from apviso.server.scans.lifecycle import Outcome
-from apviso.server.signals import jobs_topic, runner_topic
 
 router = APIRouter(prefix="/api/runner/jobs", tags=["daemon"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, RunnerRevoked, RateLimited, MalformedJson, BodyTooLarge, InvalidFields)
 ON_A_JOB = (*DENIED, JobNotFound, LeaseLost)
-# A hint can be lost (another replica queued the scan), and delays run out without one.
-POLL_SECONDS = 2.0
 
 
 @router.post("/claim", responses=responses(*DENIED, Overloaded))
@@ -70,37 +66,9 @@ async def claim_job(
     plant.parking.enter()
     request.state.parked = True
     try:
-        with plant.signals.listening(jobs_topic(caller.organization_id), runner_topic(caller.id)) as listener:
-            deadline = asyncio.get_running_loop().time() + wait
-            known = None if claim.known_cancels is None else set(claim.known_cancels)
-            while True:
-                answer = await _try(plant, caller, claim)
-                left = deadline - asyncio.get_running_loop().time()
-                cancelled: set[str] = set(answer.directives.cancel_jobs)
-                # Whoever does not say what it knows has heard of these by its heartbeat.
-                known = cancelled if known is None else known
-                has_news = bool(cancelled - known)
-                if answer.job is not None or has_news or left <= 0:
-                    return answer
-                await listener.wait(min(left, POLL_SECONDS))
-                # Nobody would hear of the job: it is for the next who asks.
-                if plant.signals.is_closed or await request.is_disconnected():
-                    return answer
+        return await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
     finally:
         plant.parking.leave()
-
-
-async def _try(plant: Resources, caller: DaemonCaller, claim: Claim) -> ClaimAnswer:
-    async with plant.database.reading() as work:
-        standing = await claiming.look(work, plant, caller, claim)
-    if standing.repeated is None and not standing.has_work:
-        return ClaimAnswer(job=None, not_accepting=standing.refusal, directives=standing.directives)
-
-    async def take() -> ClaimAnswer:
-        async with plant.database.writing() as work:
-            return await claiming.take(work, plant, caller, claim)
-
-    return await plant.database.again(take)
 
 
 async def held(work: Work, caller: DaemonCaller, job_id: str, number: int) -> tuple[ScanFacts, AttemptFacts]:
