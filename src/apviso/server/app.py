@@ -17,6 +17,7 @@ from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems
 from apviso.server.audit import routes as audit
+from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.upgrade import upgrade
@@ -27,6 +28,7 @@ from apviso.server.findings import daemon_routes as findings_daemon
 from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
+from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
@@ -43,7 +45,7 @@ from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
 from apviso.server.waiting import Waiting
-from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Readable, RequestContext
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext
 
 ROUTERS = (
     health.router,
@@ -120,6 +122,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             Middleware(BodyLimit, settings=settings),
             Middleware(AnotherTry),
             Middleware(EntityTags),
+            Middleware(Named),
         ],
     )
     app.has_fast_lane = fast_lane
@@ -146,9 +149,10 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
 
     signals.of_runners.append(runner_changed)
     signals.of_jobs.append(jobs_changed)
+    database = Database(settings.effective_database_url, clock, signals)
     return Resources(
         settings=settings,
-        database=Database(settings.effective_database_url, clock, signals),
+        database=database,
         signals=signals,
         key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
@@ -157,4 +161,6 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
         waiting=waiting,
+        flushes=Flushes(),
+        census=Census(database),
     )

@@ -19,18 +19,19 @@ from apviso.protocol.daemon import Heartbeat
 from apviso.protocol.tokens import Namespace, parse_token
 from apviso.protocol.wire import format_instant
 from apviso.server.errors import RateLimited
+from apviso.server.metrics import REQUESTS, SECONDS
 from apviso.server.resources import Resources
 from apviso.server.runners import store
 from apviso.server.runners.beats import Remembered, next_facts
 from apviso.server.runners.watch import policy_of
-from apviso.server.web import REQUESTS, SECONDS, SECURITY_HEADERS, is_request_id
+from apviso.server.web import SECURITY_HEADERS, is_request_id
 
 log = structlog.get_logger("apviso.fastlane")
 # Where every other request is told, too.
 requests = structlog.get_logger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
 _JSON = b"application/json"
-_ANSWERED, _TOOK = REQUESTS.labels("POST", 200), SECONDS.labels("POST")
+_ANSWERED, _TOOK = REQUESTS.labels("POST", HEARTBEAT_PATH, 200), SECONDS.labels("POST", HEARTBEAT_PATH)
 _FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
 
 
@@ -149,9 +150,10 @@ async def write_beats(plant: Resources) -> None:
     """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
     if not taken:
+        plant.flushes.none_left()
         return
     try:
-        async with plant.database.writing() as work:
+        async with plant.flushes.measured(len(taken)), plant.database.writing() as work:
             await store.record_beats(work, list(taken.values()))
     except BaseException:
         plant.beats.give_back(taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
@@ -39,6 +40,7 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
+from apviso.server.metrics import claim_answered
 from apviso.server.resources import Plant, Writing
 from apviso.server.scans import claiming, store
 from apviso.server.scans.ending import conclude, end_attempt, tell
@@ -65,8 +67,11 @@ async def claim_job(
     """
     plant.parking.enter()
     request.state.parked = True
+    began = time.monotonic()
     try:
-        return await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
+        answer = await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
+        claim_answered(answer, time.monotonic() - began)
+        return answer
     finally:
         plant.parking.leave()
 
