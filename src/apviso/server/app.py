@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
-from apviso.server import fastlane, health, housekeeping, openapi, problems
+from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
 from apviso.server.audit import routes as audit
 from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
@@ -89,11 +89,15 @@ def utc_now() -> datetime:
 def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> FastAPI:
     """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
 
+    provider = tracing.tracer_provider()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         resources = _assemble(settings, clock)
         app.state.resources = resources
+        if provider is not None:
+            tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
             await upgrade(settings.effective_database_url)
             async with (
@@ -105,6 +109,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 yield
         finally:
             await resources.database.close()
+            if provider is not None:
+                await tracing.send_the_last(provider)
 
     app = ControlPlane(
         title="APVISO Runners",
@@ -112,6 +118,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         summary="Control plane of self-hosted security-test runners.",
         lifespan=lifespan,
         openapi_url=None,
+        telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
         middleware=[
             Middleware(RequestContext),

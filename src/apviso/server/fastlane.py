@@ -66,7 +66,11 @@ class FastLane:
         seconds = time.perf_counter() - began
         _ANSWERED.inc()
         _TOOK.observe(seconds)
-        requests.debug("request", request_id=request_id, method="POST", path=HEARTBEAT_PATH, status=200, ms=round(seconds * 1000, 1))
+        whose = known[1].facts
+        requests.debug(
+            "request", request_id=request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST",
+            path=HEARTBEAT_PATH, status=200, ms=round(seconds * 1000, 1),
+        )  # fmt: skip
 
     async def _answer(
         self, plant: Resources, known: tuple[str, Remembered], messages: Sequence[Message]

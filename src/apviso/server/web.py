@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apviso.protocol.problems import FieldProblem
+from apviso.server import correlation
 from apviso.server.db.engine import PAUSES, jittered
 from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, InvalidFields, NoSuchRoute, Refusal, problem_response
 from apviso.server.metrics import DATABASE_RETRIES, REQUESTS, SECONDS
@@ -65,7 +66,7 @@ class RequestContext:
                     headers.setdefault(name, value)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with correlation.request(request_id):
             try:
                 await self.app(scope, receive, stamped)
             finally:

@@ -13,6 +13,7 @@ from apviso.protocol.daemon import Registered, RegisteredRunner, Registration
 from apviso.protocol.tokens import Namespace, Token, new_token, parse_token
 from apviso.protocol.wire import RunnerId
 from apviso.server.audit import store as audit
+from apviso.server.correlation import belongs_to
 from apviso.server.db.engine import Work
 from apviso.server.enrollment import store
 from apviso.server.enrollment.exchange import Exchange, KnownEnrollment, digest_of, judge
@@ -89,6 +90,7 @@ async def register(request: Request, told: Annotated[Registration, Body(examples
         else:
             await _within_license(work, plant, known)
             runner_id, name, token = await _enroll(work, plant, known, told, exchange_key, request.state.request_id)
+    belongs_to(organization_id=known.organization_id, runner_id=runner_id)
     work.afterwards.append(ENROLLMENTS.labels("repeated" if result is Exchange.REPEAT else "enrolled").inc)
     return Registered(
         token=token.reveal(),
