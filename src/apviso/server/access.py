@@ -13,6 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from apviso.protocol.states import Scope
 from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.correlation import belongs_to
 from apviso.server.db import credentials
 from apviso.server.db.engine import Work
 from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
@@ -89,6 +90,7 @@ async def _calling_key(
     if known.last_used_at is None or now - known.last_used_at > KEY_TOUCH_EVERY:
         async with plant.database.writing() as work:
             await credentials.touch_api_key(work, known.id)
+    belongs_to(organization_id=known.organization_id, key_id=known.id)
     return Caller(known.organization_id, known.id, known.prefix, known.scopes, request.state.request_id)
 
 
@@ -128,6 +130,7 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         now = work.now
     if known is None or not token.matches(known.digest):
         raise CredentialInvalid
+    belongs_to(organization_id=known.organization_id, runner_id=known.id, job_id=known.job_id)
     if known.revoked_at is not None and not _says_farewell(request, known):
         raise RunnerRevoked
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()

@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
-from apviso.server import fastlane, health, housekeeping, openapi, problems
+from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
 from apviso.server.audit import routes as audit
+from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.upgrade import upgrade
@@ -27,6 +28,7 @@ from apviso.server.findings import daemon_routes as findings_daemon
 from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
+from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
@@ -43,7 +45,7 @@ from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
 from apviso.server.waiting import Waiting
-from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Readable, RequestContext
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext
 
 ROUTERS = (
     health.router,
@@ -87,11 +89,15 @@ def utc_now() -> datetime:
 def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
 
+    provider = tracing.tracer_provider()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         resources = _assemble(settings, clock)
         app.state.resources = resources
+        if provider is not None:
+            tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
             await upgrade(settings.effective_database_url)
             async with (
@@ -103,6 +109,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 yield
         finally:
             await resources.database.close()
+            if provider is not None:
+                await tracing.send_the_last(provider)
 
     app = ControlPlane(
         title="APVISO Runners",
@@ -110,6 +118,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         summary="Control plane of self-hosted security-test runners.",
         lifespan=lifespan,
         openapi_url=None,
+        telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
         middleware=[
             Middleware(RequestContext),
@@ -120,6 +129,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             Middleware(BodyLimit, settings=settings),
             Middleware(AnotherTry),
             Middleware(EntityTags),
+            Middleware(Named),
         ],
     )
     app.has_fast_lane = fast_lane
@@ -146,9 +156,10 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
 
     signals.of_runners.append(runner_changed)
     signals.of_jobs.append(jobs_changed)
+    database = Database(settings.effective_database_url, clock, signals)
     return Resources(
         settings=settings,
-        database=Database(settings.effective_database_url, clock, signals),
+        database=database,
         signals=signals,
         key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
@@ -157,4 +168,6 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
         waiting=waiting,
+        flushes=Flushes(),
+        census=Census(database),
     )

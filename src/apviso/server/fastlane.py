@@ -15,7 +15,6 @@ from datetime import timedelta
 
 import structlog
 import uuid_utils
-from prometheus_client import Counter
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +25,7 @@ from apviso.protocol.wire import OrganizationId, format_instant
 from apviso.server.access import DaemonCaller
 from apviso.server.batching import Batched
 from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal
+from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
 from apviso.server.resources import Resources
 from apviso.server.runners import store
 from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
@@ -34,7 +34,7 @@ from apviso.server.runners.watch import policy_of
 from apviso.server.scans.claiming import Outlook, Ticket, fresh_outlook, look_out_for, stand_in_line
 from apviso.server.throttle import Allowance
 from apviso.server.waiting import Outcome
-from apviso.server.web import REQUESTS, SECONDS, SECURITY_HEADERS, is_request_id
+from apviso.server.web import SECURITY_HEADERS, is_request_id
 
 log = structlog.get_logger("apviso.fastlane")
 # Where every other request is told, too.
@@ -45,9 +45,9 @@ CLAIM_PATH = "/api/runner/jobs/claim"
 MOST_AT_ONCE = 500
 _WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
 _JSON = b"application/json"
-FROM_MEMORY = Counter("apviso_answered_from_memory_total", "Calls of runners that were answered before the framework", ["call"])
 _CALLS = {HEARTBEAT_PATH: FROM_MEMORY.labels("heartbeat"), CLAIM_PATH: FROM_MEMORY.labels("claim")}
-_ANSWERED, _TOOK = REQUESTS.labels("POST", 200), SECONDS.labels("POST")
+_ANSWERED = {path: REQUESTS.labels("POST", path, 200) for path in _CALLS}
+_TOOK = SECONDS.labels("POST", HEARTBEAT_PATH)
 _FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
 
 
@@ -94,7 +94,7 @@ class FastLane:
         if messages[-1]["type"] == "http.request" and plant.beats.find(call.token.prefix) is call.known:
             answer = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
         if isinstance(answer, tuple):
-            await _send(scope["path"], answer, call.request_id, began, send)
+            await _send(call, scope["path"], answer, began, send)
             return
         if isinstance(answer, float):
             scope = {**scope, "query_string": b"wait=%.3f" % answer}
@@ -139,6 +139,7 @@ class FastLane:
         if given is Outcome.LOOK_AGAIN:
             return max(0.001, deadline - loop.time())
         answer = given if isinstance(given, ClaimAnswer) else ticket.answer()
+        claim_answered(answer, loop.time() - deadline + call.wait_seconds)
         return answer.model_dump_json(by_alias=True).encode(), allowance
 
 
@@ -160,18 +161,22 @@ async def _beaten(call: Call) -> Answered | None:
     return known.answer_head + format_instant(now).encode() + b'"}', allowance
 
 
-async def _send(path: str, answer: Answered, request_id: str, began: float, send: Send) -> None:
+async def _send(call: Call, path: str, answer: Answered, began: float, send: Send) -> None:
     body, allowance = answer
-    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", call.request_id.encode())]
     rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate]})
     await send({"type": "http.response.body", "body": body})
     seconds = time.perf_counter() - began
-    _ANSWERED.inc()
+    _ANSWERED[path].inc()
     _CALLS[path].inc()
     if path == HEARTBEAT_PATH:
         _TOOK.observe(seconds)
-    requests.debug("request", request_id=request_id, method="POST", path=path, status=200, ms=round(seconds * 1000, 1))
+    whose = call.known.facts
+    requests.debug(
+        "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
+        status=200, ms=round(seconds * 1000, 1),
+    )  # fmt: skip
 
 
 def _asking(scope: Scope, receive: Receive) -> Callable[[], Awaitable[bool]]:
@@ -240,9 +245,10 @@ async def write_beats(plant: Resources) -> None:
     """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
     if not taken:
+        plant.flushes.none_left()
         return
     try:
-        async with plant.database.writing() as work:
+        async with plant.flushes.measured(len(taken)), plant.database.writing() as work:
             await store.record_beats(work, list(taken.values()))
     except BaseException:
         plant.beats.give_back(taken)

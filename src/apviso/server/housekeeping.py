@@ -14,6 +14,7 @@ from apviso.server.db import answers
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
+from apviso.server.metrics import duty_measured
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
@@ -55,7 +56,7 @@ async def run_once(plant: Resources) -> None:
     """Do every duty once, now."""
     for duty in DUTIES:
         try:
-            async with asyncio.timeout(DUTY_SECONDS), plant.database.writing() as work:
+            async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS), plant.database.writing() as work:
                 await take(work.db, DutyLock(duty.__name__))
                 await duty(work, plant)
         except DatabaseUnavailable as refusal:

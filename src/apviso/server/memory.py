@@ -23,11 +23,16 @@ class Memory(Generic[Known, Unwritten]):
         self._forgettings = 0
         self._unwritten: dict[RunnerId, Unwritten] = {}
 
+    def __len__(self) -> int:
+        return len(self._prefixes)
+
+    @property
+    def unwritten(self) -> int:
+        """How many runners wait to be written."""
+        return len(self._unwritten)
+
     def find(self, prefix: str) -> Known | None:
         return self._known.get(prefix)
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     @property
     def moment(self) -> int:

@@ -9,9 +9,11 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
+from apviso.server.db.census import Census
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
 from apviso.server.memory import Memory
+from apviso.server.metrics import Flushes
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -35,6 +37,8 @@ class Resources:
     beats: Memory[Any, Any]
     # Claims that are held open; `scans` knows of what form.
     waiting: Waiting[Any, Any, Any]
+    flushes: Flushes
+    census: Census
 
     @property
     def amnesty_until(self) -> datetime:

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from prometheus_client import Gauge
-
 from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.server.metrics import CLAIMS_WAITING
 
-CLAIMS_WAITING = Gauge("apviso_claims_waiting", "Claims that stand in line for a job now")
 Asked = TypeVar("Asked")
 Given = TypeVar("Given")
 Seen = TypeVar("Seen")

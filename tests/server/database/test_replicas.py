@@ -175,6 +175,7 @@ async def test_duties_are_done_by_one_replica_and_taken_over_when_it_ends(frail_
         async with running(frail_settings, RealClock()) as first:
             second = await second_to_end.enter_async_context(running(frail_settings, RealClock()))
             assert [await plane.resources.replica.keeps_house() for plane in (first, second)] == [True, False]
+            assert [plane.resources.replica.is_keeping_house for plane in (first, second)] == [True, False]
             assert second.resources.amnesty_until == first.resources.amnesty_until
 
         assert await second.resources.replica.keeps_house()

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-
-from prometheus_client import Counter
+from functools import partial
 
 from apviso.protocol.daemon import Claim, ClaimAnswer, ClaimedJob, ClaimedScan, Directives, Job, ScanImage
 from apviso.protocol.licenses import License
@@ -21,6 +20,7 @@ from apviso.server.db import findings
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
+from apviso.server.metrics import CLAIMS, jobs_claimed
 from apviso.server.organizations import store as organizations
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
@@ -36,9 +36,6 @@ from apviso.server.scans.matching import Taker, WaitingScan, match, may_take
 from apviso.server.targets import store as targets
 from apviso.server.targets.facts import KnownTarget
 from apviso.server.waiting import Outcome
-
-CLAIMS = Counter("apviso_claims_total", "Claims answered", ["result"])
-
 
 # How long a look at an organization's queue is good for where no hint says otherwise: delays run out without one.
 OUTLOOK_KEPT = timedelta(seconds=2)
@@ -225,7 +222,8 @@ async def _assign(
         job = await _job(work, plant, assigned, kept[scan.target_id], ticket.caller, attempt.job_token)
         answers[ticket] = ClaimAnswer(job=job, directives=ticket.directives)
     await audit.record_all(work, organization_id, "scan.assigned", entries)
-    work.afterwards.append(lambda: CLAIMS.labels("job").inc(len(pairs)))
+    queued = [(work.now - scan.created_at).total_seconds() for scan, _ in pairs if scan.attempt == 0]
+    work.afterwards.append(partial(jobs_claimed, len(pairs), queued))
     return answers
 
 
@@ -244,7 +242,7 @@ async def _repeat(plant: Resources, ticket: Ticket, attempt: AttemptFacts) -> Cl
             if token.prefix != live.job_token_prefix:
                 await store.edit_attempt(work, live, job_token_prefix=token.prefix, job_token_sha256=token.digest())
             target = await targets.get(work, caller.organization_id, scan.target_id)
-            CLAIMS.labels("repeat").inc()
+            work.afterwards.append(CLAIMS.labels("repeat").inc)
             return ClaimAnswer(job=await _job(work, plant, scan, target, caller, token), directives=ticket.directives)
 
     return await plant.database.again(unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
@@ -21,6 +22,7 @@ from apviso.protocol.daemon import (
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.access import CallingRunner, DaemonCaller, JobHolder
 from apviso.server.audit import store as audit
+from apviso.server.correlation import belongs_to
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
@@ -39,6 +41,7 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
+from apviso.server.metrics import claim_answered
 from apviso.server.resources import Plant, Writing
 from apviso.server.scans import claiming, store
 from apviso.server.scans.ending import conclude, end_attempt, tell
@@ -65,8 +68,11 @@ async def claim_job(
     """
     plant.parking.enter()
     request.state.parked = True
+    began = time.monotonic()
     try:
-        return await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
+        answer = await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
+        claim_answered(answer, time.monotonic() - began)
+        return answer
     finally:
         plant.parking.leave()
 
@@ -81,6 +87,7 @@ async def of_caller(work: Work, caller: DaemonCaller, job_id: str, number: int) 
     scan = await store.find_by_job(work, caller.organization_id, job_id)
     if scan is None or not await store.has_worked_on(work, scan.id, caller.id):
         raise JobNotFound
+    belongs_to(organization_id=caller.organization_id, runner_id=caller.id, job_id=scan.job_id)
     attempt = await store.find_attempt(work, scan.id, number)
     return scan, attempt if attempt is not None and attempt.runner_id == caller.id else None
 

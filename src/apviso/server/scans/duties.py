@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from functools import partial
 
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
+from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
-
-EXPIRATIONS = Counter("apviso_scan_timers_total", "Timers of scans that ran out", ["timer"])
 
 
 async def run_timers(work: Work, plant: Resources) -> None:
@@ -26,7 +25,7 @@ async def run_timers(work: Work, plant: Resources) -> None:
         attempt = await store.find_live(work, scan)
         what = due(scan, attempt, work.now, plant.amnesty_until, plant.settings.timers)
         if what is not None:
-            EXPIRATIONS.labels(what).inc()
+            work.afterwards.append(partial(timer_ran_out, what))
             await _act(work, plant, scan, attempt, what)
 
 
