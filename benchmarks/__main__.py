@@ -9,14 +9,17 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
-from benchmarks import containers, guard, heartbeats, lists
+from benchmarks import claims, containers, flushes, guard, heartbeats, lists, starts
 from benchmarks.measuring import Told
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Sequence[Told]]]] = {
+    "claims": claims.rows,
     "containers": containers.rows,
     "guard": guard.rows,
     "heartbeats": heartbeats.rows,
+    "flushes": flushes.rows,
     "lists": lists.rows,
+    "starts": starts.rows,
 }
 
 

@@ -16,6 +16,7 @@ from benchmarks.measuring import Absent, Bar, Side, Told, interleaved, ratios
 from benchmarks.peers import PeerAbsent, system_program
 from benchmarks.plant import UNLIMITED, Plant, plant
 from benchmarks.seeding import Enrolled
+from benchmarks.server_watch import MIB
 from tests.support.postgres import PostgresServer, postgres_server
 
 ROUNDS = 2
@@ -35,7 +36,15 @@ async def rows() -> list[Told]:
         loads, absent = await asyncio.to_thread(_start, stack)
         names = [load.name for load in loads]
         seen = dict(zip(names, await interleaved(ROUNDS, *loads), strict=True))
-    return [*_bars(seen), *absent]
+        resident = {load.name: sum(process.memory_info().rss for process in load.processes()) / MIB for load in loads}
+    return [*_bars(seen), *_memory(resident), *absent]
+
+
+def _memory(resident: dict[str, float]) -> list[Told]:
+    if PREFECT not in resident:
+        return []
+    sides = [Side(name, [mib], "MiB") for name, mib in resident.items()]
+    return [Bar("G9", "memory after this run, of Prefect's", [resident[POSTGRES] / resident[PREFECT]], 0.5, False, sides)]
 
 
 def _start(stack: ExitStack) -> tuple[list[Load], list[Told]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,14 +14,17 @@ from benchmarks import peer_servers
 from benchmarks.connection import Connection
 from benchmarks.fleet import DURABLE
 from benchmarks.heartbeats import heartbeat
+from benchmarks.helper_process import helper_process
 from benchmarks.load import Load, each_once, family, request
 from benchmarks.measuring import Absent, Bar, Side, Told, interleaved, ratios
 from benchmarks.peers import ENCODERS, PeerAbsent, system_program
-from benchmarks.plant import UNLIMITED, Plant, plant
+from benchmarks.plant import PATIENT, UNLIMITED, Plant, plant
 from tests.support.postgres import PostgresServer, postgres_server
 
 ROUNDS = 2
 PAGE, FLEET = 200, 10_000
+# Whose heartbeats have come since the list before: those of one and a half seconds in such a fleet.
+BEATING = 1_000
 # GETs of the whole fleet in one round: the system counts processor time in hundredths of a second.
 TIMES = 10
 SECONDS = 120.0
@@ -80,7 +81,7 @@ def _prefect(postgres: PostgresServer, folder: Path) -> Iterator[Load]:
 
 
 async def _fleets() -> list[Told]:
-    """One list on PostgreSQL, of runners that have all just spoken."""
+    """One list on PostgreSQL, of runners that are all online."""
     with ExitStack() as stack:
         try:
             python = ENCODERS.program("python")
@@ -88,27 +89,20 @@ async def _fleets() -> list[Told]:
             return [Absent(f"G10: list of {FLEET} runners", str(why))]
         postgres = await asyncio.to_thread(lambda: stack.enter_context(postgres_server(**DURABLE)))
         database = stack.enter_context(postgres.database())
-        ready = await asyncio.to_thread(lambda: stack.enter_context(plant(FLEET, UNLIMITED, postgres.url(database))))
+        ready = await asyncio.to_thread(lambda: stack.enter_context(plant(FLEET, PATIENT, postgres.url(database), have_spoken=True)))
         pid = await asyncio.to_thread(ready.serve)
         async with asyncio.timeout(SECONDS * 5):
             fleet = _Fleet(ready, pid)
             sample = await fleet.list_once()
             file = ready.folder / "runners.json"
             file.write_bytes(sample)
-            encoder = await asyncio.create_subprocess_exec(
-                python, str(Path(__file__).with_name("plain_lists.py")), str(file), str(postgres.folder), database, stdin=PIPE, stdout=PIPE
-            )
-            try:
-                plain = _Plain(encoder)
-                sent = await interleaved(ROUNDS, fleet.again, fleet.after_change, plain.encoded, plain.selected)
-            finally:
-                assert encoder.stdin is not None
-                encoder.stdin.close()
-                await asyncio.wait_for(encoder.wait(), 30)
+            script = str(Path(__file__).with_name("plain_lists.py"))
+            async with helper_process(python, script, str(file), str(postgres.folder), database) as plain:
+                sent = await interleaved(ROUNDS, fleet.again, fleet.after_change, plain.asks("encode"), plain.asks("select"))
     again, changed, encoded, selected = sent
     sides = [
         Side(f"ours, GET of {FLEET} runners ({len(sample) / 1e6:.1f} MB), nothing has changed since the last", again, "ms of processor"),
-        Side("ours, after a heartbeat of each", changed, "ms of processor"),
+        Side(f"ours, after {BEATING} heartbeats of as many of them", changed, "ms of processor"),
         Side("msgspec.encode of equal Structs", encoded, "ms of processor"),
         Side("SELECT with asyncpg, Structs, msgspec.encode", selected, "ms of processor, without the database's"),
     ]
@@ -123,7 +117,7 @@ class _Fleet:
 
     def __init__(self, ready: Plant, pid: int) -> None:
         self._ready, self._process = ready, psutil.Process(pid)
-        self._beats = [heartbeat(runner) for runner in ready.runners]
+        self._beats = [heartbeat(runner) for runner in ready.runners[:BEATING]]
         self._wanted = request("GET", "/api/v1/runners", {"X-API-Key": ready.api_key})
         self._sequence = 10**9
         self._connection: Connection | None = None
@@ -133,7 +127,6 @@ class _Fleet:
         return await self._get()
 
     async def again(self) -> float:
-        await self._beat()
         await self._get()
         return await self._spent(TIMES)
 
@@ -160,24 +153,3 @@ class _Fleet:
         answer = await self._connection.ask(self._wanted, SECONDS)
         assert answer.status == 200, answer.body[:500]
         return answer.body
-
-
-class _Plain:
-    """Milliseconds of a process of its own for the same list, in its own environment."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def encoded(self) -> float:
-        return await self._ask("encode")
-
-    async def selected(self) -> float:
-        return await self._ask("select")
-
-    async def _ask(self, what: str) -> float:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{what}\n".encode())
-        line = await asyncio.wait_for(self._process.stdout.readline(), SECONDS)
-        assert line, "the encoder has ended"
-        return float(json.loads(line)["ms"])

@@ -41,7 +41,7 @@ async def main(records: list[dict[str, Any]], host: str, database: str) -> None:
         began = time.process_time()
         for _ in range(TIMES):
             await deeds[word.strip()]()
-        sys.stdout.write(json.dumps({"ms": (time.process_time() - began) / TIMES * 1000}) + "\n")
+        sys.stdout.write(f"{(time.process_time() - began) / TIMES * 1000}\n")
         sys.stdout.flush()
 
 
