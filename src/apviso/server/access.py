@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
@@ -49,9 +49,6 @@ class DaemonCaller:
     token: Token
     job_id: JobId | None
     request_id: str
-    # The kept digest of its token, and whether that token runs out by itself.
-    digest: str = field(repr=False, default="")
-    is_lasting: bool = False
 
     @property
     def actor(self) -> str:
@@ -140,10 +137,7 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
         await _record_contact(plant, known, token)
-    is_lasting = known.valid_until is None and known.job_id is None
-    return DaemonCaller(
-        known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id, known.digest, is_lasting
-    )
+    return DaemonCaller(known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id)
 
 
 def _says_farewell(request: Request, known: credentials.KnownRunner) -> bool:

@@ -86,7 +86,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> FastAPI:
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
 
     provider = tracing.tracer_provider()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from apviso.server.metrics import CLAIMS, jobs_claimed
 from apviso.server.organizations import store as organizations
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
-from apviso.server.runners.daemon_routes import directives_for
+from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import presence_of
 from apviso.server.runners.watch import policy_of
@@ -82,6 +82,16 @@ async def look_out(work: Work, plant: Resources, organization_id: OrganizationId
     scans = await store.list_claimable(work, organization_id)
     held = await current_license(work, plant, organization_id)
     return Outlook(work.now, scans, held, await store.count_live(work, organization_id))
+
+
+async def look_out_for(plant: Resources, organization_ids: Collection[OrganizationId]) -> dict[OrganizationId, Outlook]:
+    """Look for several organizations, and keep what was seen for who comes next."""
+    moment = plant.waiting.moment
+    async with plant.database.reading() as work:
+        seen = {organization_id: await look_out(work, plant, organization_id) for organization_id in organization_ids}
+    for organization_id, outlook in seen.items():
+        plant.waiting.see(organization_id, outlook, moment)
+    return seen
 
 
 def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook | None:
