@@ -94,7 +94,7 @@ class FastLane:
         if messages[-1]["type"] == "http.request" and plant.beats.find(call.token.prefix) is call.known:
             answer = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
         if isinstance(answer, tuple):
-            await _send(scope["path"], answer, call, began, send)
+            await _send(call, scope["path"], answer, began, send)
             return
         if isinstance(answer, float):
             scope = {**scope, "query_string": b"wait=%.3f" % answer}
@@ -139,7 +139,7 @@ class FastLane:
         if given is Outcome.LOOK_AGAIN:
             return max(0.001, deadline - loop.time())
         answer = given if isinstance(given, ClaimAnswer) else ticket.answer()
-        claim_answered(answer, call.wait_seconds - (deadline - loop.time()))
+        claim_answered(answer, loop.time() - deadline + call.wait_seconds)
         return answer.model_dump_json(by_alias=True).encode(), allowance
 
 
@@ -161,9 +161,9 @@ async def _beaten(call: Call) -> Answered | None:
     return known.answer_head + format_instant(now).encode() + b'"}', allowance
 
 
-async def _send(path: str, answer: Answered, call: Call, began: float, send: Send) -> None:
-    (body, allowance), request_id, whose = answer, call.request_id, call.known.facts
-    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+async def _send(call: Call, path: str, answer: Answered, began: float, send: Send) -> None:
+    body, allowance = answer
+    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", call.request_id.encode())]
     rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate]})
     await send({"type": "http.response.body", "body": body})
@@ -172,8 +172,9 @@ async def _send(path: str, answer: Answered, call: Call, began: float, send: Sen
     _CALLS[path].inc()
     if path == HEARTBEAT_PATH:
         _TOOK.observe(seconds)
+    whose = call.known.facts
     requests.debug(
-        "request", request_id=request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
+        "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
         status=200, ms=round(seconds * 1000, 1),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Timed duties: one loop in one of the processes, each duty in a transaction of its own, so that one that fails stops no other."""
+"""Timed duties: one loop in one of the processes, each duty in transactions of its own, so that one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -16,9 +17,9 @@ from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.metrics import duty_measured
 from apviso.server.readiness.watch import observe_readiness
-from apviso.server.resources import Resources
+from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
-from apviso.server.runners.watch import observe_everyone, policy_of
+from apviso.server.runners.watch import observe_everyone
 from apviso.server.scans.duties import run_timers
 from apviso.server.signals import jobs_topic
 from apviso.server.stream import store as stream
@@ -27,26 +28,28 @@ log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
 DUTY_SECONDS = 30.0
 
-Duty = Callable[[Work, Resources], Awaitable[None]]
+Duty = Callable[[Turn, Resources], Awaitable[None]]
 
 
-async def watch_runners(work: Work, plant: Resources) -> None:
+async def watch_runners(turn: Turn, plant: Resources) -> None:
     """Note who went silent, fell ill or came back."""
-    await observe_everyone(work, policy_of(plant))
+    await observe_everyone(turn, plant)
 
 
-async def end_pauses(work: Work, plant: Resources) -> None:
+async def end_pauses(turn: Turn, plant: Resources) -> None:
     """Pauses with an end are over when it comes."""
-    for organization_id, runner_id in await runners.end_expired_pauses(work):
-        await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
-        work.hints.add(jobs_topic(organization_id))
+    async with turn() as work:
+        for organization_id, runner_id in await runners.end_expired_pauses(work):
+            await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
+            work.hints.add(jobs_topic(organization_id))
 
 
-async def forget(work: Work, plant: Resources) -> None:
+async def forget(turn: Turn, plant: Resources) -> None:
     """Drop what is kept for a time only."""
     timers = plant.settings.timers
-    await answers.forget_before(work, work.now - timers.idempotency_kept)
-    await stream.forget_before(work, work.now - timers.stream_kept)
+    async with turn() as work:
+        await answers.forget_before(work, work.now - timers.idempotency_kept)
+        await stream.forget_before(work, work.now - timers.stream_kept)
 
 
 DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
@@ -56,13 +59,20 @@ async def run_once(plant: Resources) -> None:
     """Do every duty once, now."""
     for duty in DUTIES:
         try:
-            async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS), plant.database.writing() as work:
-                await take(work.db, DutyLock(duty.__name__))
-                await duty(work, plant)
+            async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
+                await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
         except DatabaseUnavailable as refusal:
             log.warning("duty put off", duty=duty.__name__, reason=refusal.detail)
         except Exception:  # the next round does what this one could not
             log.exception("duty failed", duty=duty.__name__)
+
+
+@asynccontextmanager
+async def _turn(plant: Resources, lock: DutyLock) -> AsyncIterator[Work]:
+    """A transaction of one duty, which no other process does at the same time."""
+    async with plant.database.writing() as work:
+        await take(work.db, lock)
+        yield work
 
 
 @asynccontextmanager

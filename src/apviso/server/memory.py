@@ -23,6 +23,9 @@ class Memory(Generic[Known, Unwritten]):
         self._forgettings = 0
         self._unwritten: dict[RunnerId, Unwritten] = {}
 
+    def __len__(self) -> int:
+        return len(self._prefixes)
+
     @property
     def unwritten(self) -> int:
         """How many runners wait to be written."""
@@ -30,9 +33,6 @@ class Memory(Generic[Known, Unwritten]):
 
     def find(self, prefix: str) -> Known | None:
         return self._known.get(prefix)
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     @property
     def moment(self) -> int:

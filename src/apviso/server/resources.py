@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, cast
@@ -63,6 +64,8 @@ async def _read(plant: Plant) -> AsyncIterator[Work]:
         yield work
 
 
+# Begins a transaction of a timed duty, which takes as many as it needs, one after the other.
+Turn = Callable[[], AbstractAsyncContextManager[Work]]
 # Committed before the answer leaves. Pages never queue behind the writer: a route that only looks asks for `Reading`.
 Writing = Annotated[Work, Depends(_write, scope="function")]
 Reading = Annotated[Work, Depends(_read, scope="function")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 _STREAM = "stream:"
@@ -66,6 +66,10 @@ class Signals:
         """The organizations whose stream has grown since this was last asked; EVERYONE among them stands for any."""
         stirred, self._stirred = self._stirred, set()
         return stirred
+
+    def stir(self, organization_ids: Iterable[str]) -> None:
+        """Give back what was taken and not looked at."""
+        self._stirred.update(organization_ids)
 
     @contextmanager
     def listening(self, *topics: str) -> Iterator[Listener]:

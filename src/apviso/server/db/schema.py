@@ -26,7 +26,12 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 _ID = String(36)
+_IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
+_IS_FOR_SOME = text("status = 'pending_runner' AND (requested_runner_id IS NOT NULL OR avoid_runner_id IS NOT NULL)")
 _IS_ACTIVE = text("status IN ('pending_runner', 'assigned', 'running', 'stale')")
+_IS_LIVE = text("ended_at IS NULL")
+_IS_QUEUED = text("status = 'pending_runner'")
+_IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -212,8 +217,22 @@ class ScanRow(Table):
         Index(None, "organization_id", "status"),
         Index(None, "target_id", "status"),
         Index(None, "status", "not_before"),
+        # What a claim may find, oldest first; and those of them that not every runner may take.
+        Index(
+            "ix_scans_anybodys",
+            "organization_id",
+            "target_visibility",
+            "created_at",
+            "id",
+            sqlite_where=_IS_ANYBODYS,
+            postgresql_where=_IS_ANYBODYS,
+        ),
+        Index("ix_scans_for_some", "organization_id", "created_at", sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME),
         # Two scans never run against one target; the database itself keeps that.
         Index("uq_scans_active_target", "target_id", unique=True, sqlite_where=_IS_ACTIVE, postgresql_where=_IS_ACTIVE),
+        # The timers: how long a scan waits, and which are with a runner, whatever else is queued or has ended.
+        Index("ix_scans_queued_created_at", "created_at", sqlite_where=_IS_QUEUED, postgresql_where=_IS_QUEUED),
+        Index("ix_scans_leased_id", "id", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
     )
     id: Mapped[ScanId] = mapped_column(primary_key=True)
     job_id: Mapped[JobId] = mapped_column(unique=True)
@@ -249,7 +268,13 @@ class AttemptRow(Table):
     """One claim of a scan by one runner. It is live while `ended_at` is empty and its number is the scan's."""
 
     __tablename__ = "attempts"
-    __table_args__ = (UniqueConstraint("runner_id", "nonce"), Index(None, "target_id", "silent_at"), Index(None, "runner_id", "ended_at"))
+    __table_args__ = (
+        UniqueConstraint("runner_id", "nonce"),
+        Index(None, "target_id", "silent_at"),
+        Index(None, "runner_id", "ended_at"),
+        # What runs now in an organization, whatever has ended.
+        Index("ix_attempts_live_organization_id", "organization_id", sqlite_where=_IS_LIVE, postgresql_where=_IS_LIVE),
+    )
     scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))

@@ -7,7 +7,7 @@ from apviso.server.db.engine import Work
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness.assessment import assess
 from apviso.server.readiness.gather import gather
-from apviso.server.resources import Resources
+from apviso.server.resources import Resources, Turn
 from apviso.server.signals import EVERYONE
 from apviso.server.stream import store as stream
 
@@ -15,17 +15,28 @@ from apviso.server.stream import store as stream
 READY = "ready"
 
 
-async def observe_readiness(work: Work, plant: Resources) -> None:
+async def observe_readiness(turn: Turn, plant: Resources) -> None:
     """Judge anew every organization in which something happened since the last look; the first look at one tells nothing."""
-    stirred = plant.signals.take_stirred()
-    if EVERYONE in stirred:
-        stirred = {organization.id for organization in await organizations.list_organizations(work)}
-    for organization_id in map(OrganizationId, sorted(stirred)):
-        readiness = assess(await gather(work, plant, organization_id))
-        before, now = await organizations.told_readiness(work, organization_id), readiness.primary_blocker or READY
-        if before == now:
-            continue
-        await organizations.tell_readiness(work, organization_id, now)
-        if before is not None:
-            data = {"ready": readiness.ready, "primaryBlocker": readiness.primary_blocker, "reason": readiness.reason}
-            stream.publish(work, organization_id, "readiness.changed", **data)
+    stirred = sorted(plant.signals.take_stirred())
+    try:
+        if EVERYONE in stirred:
+            async with plant.database.reading() as work:
+                stirred = sorted({*stirred, *(one.id for one in await organizations.list_organizations(work))} - {EVERYONE})
+        while stirred:
+            async with turn() as work:
+                await _observe(work, plant, OrganizationId(stirred[0]))
+            del stirred[0]
+    finally:
+        # What could not be looked at now is looked at next time.
+        plant.signals.stir(stirred)
+
+
+async def _observe(work: Work, plant: Resources, organization_id: OrganizationId) -> None:
+    readiness = assess(await gather(work, plant, organization_id))
+    before, now = await organizations.told_readiness(work, organization_id), readiness.primary_blocker or READY
+    if before == now:
+        return
+    await organizations.tell_readiness(work, organization_id, now)
+    if before is not None:
+        data = {"ready": readiness.ready, "primaryBlocker": readiness.primary_blocker, "reason": readiness.reason}
+        stream.publish(work, organization_id, "readiness.changed", **data)

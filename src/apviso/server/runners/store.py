@@ -20,20 +20,22 @@ from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalR
 from apviso.server.errors import RunnerNotFound
 from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
-from apviso.server.runners.presence import Presence
+from apviso.server.runners.presence import Presence, PresencePolicy
+from apviso.server.runners.unsettled import may_have_changed
 from apviso.server.signals import runner_topic
 
 # Rows of history in one answer.
 MAX_HISTORY = 1_000
 # Claims of a runner that may still be asked for again.
 MAX_NONCES = 20
-# As a table, for a statement with many sets of values.
+# As tables, for statements with many sets of values.
 _ROW = cast(Table, RunnerRow.__table__)
+_INTERVAL = cast(Table, RunnerIntervalRow.__table__)
+_LIVE_LEASES = select(func.count()).where(AttemptRow.runner_id == RunnerRow.id, AttemptRow.ended_at.is_(None)).scalar_subquery()
 
 
 def _known() -> Select[Any]:
-    leases = select(func.count()).where(AttemptRow.runner_id == RunnerRow.id, AttemptRow.ended_at.is_(None)).scalar_subquery()
-    return select(RunnerRow.__table__, leases.label("live_leases"))
+    return select(RunnerRow.__table__, _LIVE_LEASES.label("live_leases"))
 
 
 def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
@@ -53,11 +55,18 @@ async def list_runners(work: Work, organization_id: OrganizationId) -> list[Runn
     return [_facts(row) for row in rows.mappings()]
 
 
-async def list_watched(work: Work) -> list[RunnerFacts]:
-    """Every runner of every organization whose history is not closed yet, for the timed watch."""
-    rows = await work.db.execute(
-        _known().where(or_(RunnerRow.revoked_at.is_(None), RunnerRow.observed_status != RunnerStatus.REVOKED)).order_by(RunnerRow.id)
-    )
+async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
+    """Runners of every organization that may stand differently from what was noted."""
+    wanted = may_have_changed(work.now, policy, _LIVE_LEASES)
+    return list((await work.db.execute(select(RunnerRow.id).where(wanted).order_by(RunnerRow.id))).scalars())
+
+
+async def list_locked(work: Work, runner_ids: Sequence[RunnerId]) -> list[RunnerFacts]:
+    """Of these runners those that nobody else is at, kept from other changes until this one is done."""
+    free = select(RunnerRow.id).where(RunnerRow.id.in_(runner_ids)).order_by(RunnerRow.id).with_for_update(key_share=True, skip_locked=True)
+    locked = list((await work.db.execute(free)).scalars())
+    # Not in one statement: leases would be counted as they were before the lock.
+    rows = await work.db.execute(_known().where(RunnerRow.id.in_(locked)).order_by(RunnerRow.id))
     return [_facts(row) for row in rows.mappings()]
 
 
@@ -270,29 +279,30 @@ async def list_nonces(work: Work, runner_ids: Collection[RunnerId]) -> dict[Runn
     return {runner_id: frozenset(nonces) for runner_id, nonces in found.items()}
 
 
-async def record_observation(work: Work, runner: RunnerFacts, presence: Presence) -> bool:
-    """Compare and set what the history last recorded; False when somebody else has just done it."""
-    before = RunnerRow.observed_status.is_(None) if runner.observed_status is None else RunnerRow.observed_status == runner.observed_status
-    won = await work.db.execute(
-        update(RunnerRow)
-        .where(RunnerRow.id == runner.id, before)
-        .values(observed_status=presence.status, observed_reasons=list(presence.reasons))
-    )
-    work.hints.add(runner_topic(runner.id))
-    return won.rowcount == 1
-
-
-async def close_interval(work: Work, runner_id: RunnerId, until: datetime) -> None:
+async def record_observations(work: Work, seen: Sequence[tuple[RunnerFacts, Presence]]) -> None:
+    """What the history last recorded. The rows are locked by this transaction."""
+    statement = update(_ROW).where(_ROW.c.id == bindparam("of_id"))
     await work.db.execute(
-        update(RunnerIntervalRow)
-        .where(RunnerIntervalRow.runner_id == runner_id, RunnerIntervalRow.until.is_(None))
-        .values(until=case((RunnerIntervalRow.since > until, RunnerIntervalRow.since), else_=until))
+        statement.values(observed_status=bindparam("new_status"), observed_reasons=bindparam("new_reasons")),
+        [{"of_id": one.id, "new_status": presence.status, "new_reasons": list(presence.reasons)} for one, presence in seen],
+    )
+    work.hints.update(runner_topic(one.id) for one, _ in seen)
+
+
+async def close_intervals(work: Work, ends: Mapping[RunnerId, datetime]) -> None:
+    until = bindparam("new_until", type_=_INTERVAL.c.until.type)
+    await work.db.execute(
+        update(_INTERVAL)
+        .where(_INTERVAL.c.runner_id == bindparam("of_id"), _INTERVAL.c.until.is_(None))
+        .values(until=case((_INTERVAL.c.since > until, _INTERVAL.c.since), else_=until)),
+        [{"of_id": runner_id, "new_until": end} for runner_id, end in ends.items()],
     )
 
 
-async def open_interval(work: Work, runner_id: RunnerId, presence: Presence, since: datetime) -> None:
+async def open_intervals(work: Work, begun: Sequence[tuple[RunnerId, Presence, datetime]]) -> None:
     await work.db.execute(
-        insert(RunnerIntervalRow).values(runner_id=runner_id, status=presence.status, reasons=list(presence.reasons), since=since)
+        insert(_INTERVAL),
+        [{"runner_id": of, "status": presence.status, "reasons": list(presence.reasons), "since": since} for of, presence, since in begun],
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from apviso.server.db.engine import Work
-from apviso.server.resources import Resources
+from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy, presence_of
 from apviso.server.stream import store as stream
+
+RUNNERS_AT_ONCE = 200
 
 
 def policy_of(plant: Resources) -> PresencePolicy:
@@ -18,27 +21,39 @@ def policy_of(plant: Resources) -> PresencePolicy:
 
 
 async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Presence:
-    """Write down how `runner` stands now, if that changed since it was last looked at."""
+    """Write down how `runner` stands now, if that changed since it was last looked at. This transaction holds its row."""
     presence = presence_of(runner, work.now, policy)
-    if _is_as_noted(runner, presence):
-        return presence
-    if await store.record_observation(work, runner, presence):
-        since = _began(runner, presence, work.now)
-        await store.close_interval(work, runner.id, since)
-        await store.open_interval(work, runner.id, presence, since)
-        # The first look is no change: that the runner enrolled has been told.
-        if runner.observed_status not in (None, presence.status):
-            _tell(work, runner, presence)
+    if not _is_as_noted(runner, presence):
+        await _note(work, [(runner, presence)])
     return presence
 
 
-async def observe_everyone(work: Work, policy: PresencePolicy) -> None:
-    for seen in await store.list_watched(work):
-        if _is_as_noted(seen, presence_of(seen, work.now, policy)):
-            continue
-        # A heartbeat may have come since this was read: judged again once nobody else can change it.
-        await store.lock(work, seen.id)
-        await observe(work, await store.get(work, seen.organization_id, seen.id), policy)
+async def observe_everyone(turn: Turn, plant: Resources) -> None:
+    """Write down every change, some runners at a time, so that thousands that go silent together hold up nobody."""
+    policy = policy_of(plant)
+    async with plant.database.reading() as work:
+        unsettled = await store.list_unsettled(work, policy)
+    for start in range(0, len(unsettled), RUNNERS_AT_ONCE):
+        async with turn() as work:
+            # A heartbeat may have come since: judged once nobody else can change it. Who is changed now is looked at next time.
+            judged = [
+                (runner, presence_of(runner, work.now, policy))
+                for runner in await store.list_locked(work, unsettled[start : start + RUNNERS_AT_ONCE])
+            ]
+            await _note(work, [(runner, presence) for runner, presence in judged if not _is_as_noted(runner, presence)])
+
+
+async def _note(work: Work, changes: Sequence[tuple[RunnerFacts, Presence]]) -> None:
+    if not changes:
+        return
+    since = {runner.id: _began(runner, presence, work.now) for runner, presence in changes}
+    await store.record_observations(work, changes)
+    await store.close_intervals(work, since)
+    await store.open_intervals(work, [(runner.id, presence, since[runner.id]) for runner, presence in changes])
+    for runner, presence in changes:
+        # The first look is no change: that the runner enrolled has been told.
+        if runner.observed_status not in (None, presence.status):
+            _tell(work, runner, presence)
 
 
 def _is_as_noted(runner: RunnerFacts, presence: Presence) -> bool:

@@ -8,25 +8,31 @@ from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
 from apviso.server.metrics import timer_ran_out
-from apviso.server.resources import Resources
+from apviso.server.resources import Resources, Turn
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
 
+# One that fails takes no more than these with it, and nobody waits long for a lock.
+SCANS_AT_ONCE = 20
 
-async def run_timers(work: Work, plant: Resources) -> None:
-    """Look at every scan that has not ended and do what is due."""
-    for seen, latest in await store.list_active(work):
-        if due(seen, latest, work.now, plant.amnesty_until, plant.settings.timers) is None:
-            continue
-        # Its runner may have renewed since this was read: judged again once nobody else can change it.
-        scan = await store.get_locked(work, seen.organization_id, seen.id)
-        attempt = await store.find_live(work, scan)
-        what = due(scan, attempt, work.now, plant.amnesty_until, plant.settings.timers)
-        if what is not None:
-            work.afterwards.append(partial(timer_ran_out, what))
-            await _act(work, plant, scan, attempt, what)
+
+async def run_timers(turn: Turn, plant: Resources) -> None:
+    """Do what is due, some scans at a time."""
+    timers = plant.settings.timers
+    async with plant.database.reading() as work:
+        overdue = await store.list_overdue(work, plant.amnesty_until, timers)
+    for start in range(0, len(overdue), SCANS_AT_ONCE):
+        async with turn() as work:
+            for organization_id, scan_id in overdue[start : start + SCANS_AT_ONCE]:
+                # Its runner may have renewed since it was found: judged once nobody else can change it.
+                scan = await store.get_locked(work, organization_id, scan_id)
+                attempt = await store.find_live(work, scan)
+                what = due(scan, attempt, work.now, plant.amnesty_until, timers)
+                if what is not None:
+                    work.afterwards.append(partial(timer_ran_out, what))
+                    await _act(work, plant, scan, attempt, what)
 
 
 async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFacts | None, what: Due) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, Visibility
+from apviso.protocol.states import FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, Visibility
+from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
@@ -20,6 +21,7 @@ from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.matching import WaitingScan
+from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
 from apviso.server.signals import runner_topic
 
 # As a table, for a statement with many sets of values.
@@ -116,13 +118,13 @@ async def list_scans(
     return [ScanFacts.of(row) for row in rows.mappings()], total or 0
 
 
-async def list_active(work: Work) -> list[tuple[ScanFacts, AttemptFacts | None]]:
-    """Every scan with a timer, of every organization, with its latest attempt."""
-    rows = await work.db.execute(select(ScanRow.__table__).where(ScanRow.status.in_(ACTIVE_STATUSES)).order_by(ScanRow.id))
-    scans = [ScanFacts.of(row) for row in rows.mappings()]
-    live = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.ended_at.is_(None)))
-    attempts = {(row["scan_id"], row["number"]): AttemptFacts.of(row) for row in live.mappings()}
-    return [(scan, attempts.get((scan.id, scan.attempt))) for scan in scans]
+async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:
+    """Scans of every organization of which a timer may have run out, queued ones first."""
+    wanted = select(ScanRow.organization_id, ScanRow.id).order_by(ScanRow.id)
+    queued = await work.db.execute(wanted.where(may_wait_too_long(work.now, timers)))
+    held = wanted.join(AttemptRow, and_(AttemptRow.scan_id == ScanRow.id, AttemptRow.number == ScanRow.attempt))
+    leased = await work.db.execute(held.where(may_have_run_out(work.now, amnesty_until, timers)))
+    return [(row.organization_id, row.id) for row in (*queued, *leased)]
 
 
 async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, AttemptFacts]]:
