@@ -45,7 +45,7 @@ from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
 from apviso.server.waiting import Waiting
-from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext, Turnstile
 
 ROUTERS = (
     health.router,
@@ -127,6 +127,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             Middleware(Readable),
             Middleware(Door),
             Middleware(BodyLimit, settings=settings),
+            Middleware(Turnstile),
             Middleware(AnotherTry),
             Middleware(EntityTags),
             Middleware(Named),

@@ -126,7 +126,9 @@ class FastLane:
             now = plant.database.clock()
             if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
                 return None
-            outlook = fresh_outlook(plant, facts.organization_id) or await self._outlooks.find(facts.organization_id)
+            # Who does not wait is told how it is now; who waits hears of what comes within the time that a look is good for.
+            outlook = fresh_outlook(plant, facts.organization_id) if call.wait_seconds else None
+            outlook = outlook or await self._outlooks.find(facts.organization_id)
             allowance = plant.daemon_throttle.take(facts.id)
             plant.parking.enter()
         except (ValidationError, Refusal):

@@ -45,6 +45,6 @@ ADVICE = {
     "idempotency_key_reused": "Use a new Idempotency-Key for each different request.",
     "rate_limited": "Wait as long as Retry-After says. x-ratelimit-remaining tells how many requests are left.",
     "internal_error": "Try again. If it stays, look for the requestId in the server's log.",
-    "overloaded": "Too many requests are held open. Wait as long as Retry-After says.",
+    "overloaded": "The server has as many requests as it can hold at once. Wait as long as Retry-After says.",
     "database_unavailable": "The server cannot reach its database, or the schema is of another version. See /readyz and the server's log.",
 }

@@ -1,9 +1,10 @@
-"""The layers around every request, as plain ASGI: request id, HEAD, address, door, body limit, repeats, rate-limit headers, entity tags."""
+"""The layers around every request, as plain ASGI: from its id and its address to its repeats and entity tags; `app` has their order."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from apviso.protocol.problems import FieldProblem
 from apviso.server import correlation
 from apviso.server.db.engine import PAUSES, jittered
-from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, InvalidFields, NoSuchRoute, Refusal, problem_response
+from apviso.server.errors import (
+    BodyTooLarge,
+    CredentialMissing,
+    InternalError,
+    InvalidFields,
+    NoSuchRoute,
+    Overloaded,
+    Refusal,
+    problem_response,
+)
 from apviso.server.metrics import DATABASE_RETRIES, REQUESTS, SECONDS
 from apviso.server.settings import Settings
 
@@ -143,6 +153,51 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
 
 async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
     await problem_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+
+
+class Turnstile:
+    """Lets so many requests at a time to the database, and turns others away at once, until there is room.
+
+    Each takes several transactions in turn. In a longer queue everyone would wait for one of them until time is up, after work that
+    was for nothing, and nobody would be served any more.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+            await self.app(scope, receive, send)
+            return
+        if self._inside >= MOST_AT_ONCE:
+            await _answer(Overloaded(retry_after=random.uniform(*TURNED_AWAY_SECONDS)), scope, receive, send)  # noqa: S311
+            return
+        is_inside = True
+        self._inside += 1
+
+        def step_out() -> None:
+            nonlocal is_inside
+            self._inside -= is_inside
+            is_inside = False
+
+        async def watched(message: Message) -> None:
+            # Whoever takes its time to read the answer, or follows a stream, holds up nobody.
+            step_out()
+            await send(message)
+
+        # For those who are held open: they have a bound of their own.
+        scope["state"]["step_out"] = step_out
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            step_out()
+
+
+# So many are served within a second or two; whoever waits for a connection gives up after ten.
+MOST_AT_ONCE = 200
+# Spreads those who come back over an interval of heartbeats: they are served one after the other, however often they ask.
+TURNED_AWAY_SECONDS = (2.0, 15.0)
 
 
 class AnotherTry:

@@ -68,6 +68,7 @@ async def claim_job(
     """
     plant.parking.enter()
     request.state.parked = True
+    request.state.step_out()
     began = time.monotonic()
     try:
         answer = await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
