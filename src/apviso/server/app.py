@@ -14,7 +14,7 @@ from fastapi.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
-from apviso.protocol.wire import RunnerId
+from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems
 from apviso.server.audit import routes as audit
 from apviso.server.db.engine import Database
@@ -38,6 +38,7 @@ from apviso.server.scans import release_routes
 from apviso.server.scans import routes as scans
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
+from apviso.server.snapshots import Snapshots
 from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
@@ -127,6 +128,9 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals = Signals()
     beats: Memory[Any, Any] = Memory()
     signals.of_runners.append(lambda runner_id: beats.forget_everyone() if runner_id is None else beats.forget(RunnerId(runner_id)))
+    snapshots: Snapshots[Any] = Snapshots()
+    signals.of_runners.append(lambda runner_id: snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id)))
+    signals.of_touches.append(lambda organization_id, runner_id: snapshots.mark(OrganizationId(organization_id), RunnerId(runner_id)))
     return Resources(
         settings=settings,
         database=Database(settings.effective_database_url, clock, signals),
@@ -137,4 +141,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         parking=Parking(settings.max_parked_requests),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
+        snapshots=snapshots,
     )

@@ -16,6 +16,7 @@ from apviso.server.memory import Memory
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
+from apviso.server.snapshots import Snapshots
 from apviso.server.throttle import Throttle
 
 
@@ -33,6 +34,8 @@ class Resources:
     replica: Replica
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
+    # Runners as they are shown, by organization; `runners` knows of what form.
+    snapshots: Snapshots[Any]
 
     @property
     def amnesty_until(self) -> datetime:

@@ -1,14 +1,14 @@
 """All SQL of runners: one statement a function; a change says whether it won.
 
-A change of a runner sends its topic, so that no process goes on answering for it from memory."""
+A change of a runner sends its topic, so that no process goes on answering for it from memory. What only says that it lives touches it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import HeartbeatGap, StatusInterval
@@ -47,10 +47,26 @@ def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
     )
 
 
-async def list_runners(work: Work, organization_id: OrganizationId) -> list[RunnerFacts]:
-    """Every runner of the organization, revoked ones too, oldest first."""
-    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id).order_by(RunnerRow.created_at, RunnerRow.id))
-    return [_facts(row) for row in rows.mappings()]
+async def list_ids(work: Work, organization_id: OrganizationId) -> list[RunnerId]:
+    return list((await work.db.execute(select(RunnerRow.id).where(RunnerRow.organization_id == organization_id))).scalars())
+
+
+async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId]) -> dict[RunnerId, RunnerFacts]:
+    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id.in_(runner_ids)))
+    return {row["id"]: _facts(row) for row in rows.mappings()}
+
+
+async def horizon(work: Work) -> int:
+    """On PostgreSQL: the oldest transaction that was still under way. Whatever is not visible now was written by it or by a later one."""
+    return int(await work.db.scalar(text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")) or 0)
+
+
+async def list_written_since(work: Work, organization_id: OrganizationId, horizon: int) -> list[RunnerId]:
+    """On PostgreSQL: whose rows were written by that transaction or a later one, by whichever process and for whatever reason."""
+    # A row knows 32 bits of the transaction's number; its age is the way to compare them across the turn of the count.
+    wanted = text("SELECT id FROM runners WHERE organization_id = :of AND age(xmin) <= age(CAST(CAST(:horizon AS text) AS xid))")
+    found = await work.db.execute(wanted, {"of": organization_id, "horizon": str(horizon % 2**32)})
+    return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
 async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
@@ -122,6 +138,7 @@ async def add(
             beat_seq=0,
         )
     )
+    work.touched.add((organization_id, runner_id))
 
 
 async def add_token(work: Work, runner_id: RunnerId, token: Token) -> None:
@@ -166,6 +183,7 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
             **(told(beat) if is_new_boot or beat.beat_seq >= known.beat_seq else {}),
         )
     )
+    work.touched.add((known.organization_id, known.id))
 
 
 # What a heartbeat changes, beside the boot that it belongs to.
@@ -188,6 +206,7 @@ async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
     await work.db.execute(
         statement, [{"of_id": one.id, "of_boot": one.boot_id, **{f"new_{name}": getattr(one, name) for name in _BEATEN}} for one in ordered]
     )
+    work.touched.update((one.organization_id, one.id) for one in ordered)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
