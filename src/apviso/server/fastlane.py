@@ -30,6 +30,8 @@ log = structlog.get_logger("apviso.fastlane")
 requests = structlog.get_logger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
 _JSON = b"application/json"
+# Heartbeats that one transaction writes: between two of them others are answered.
+BEATS_AT_ONCE = 2_000
 _ANSWERED, _TOOK = REQUESTS.labels("POST", 200), SECONDS.labels("POST")
 _FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
 
@@ -146,16 +148,19 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 
 async def write_beats(plant: Resources) -> None:
-    """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
+    """Write the heartbeats that were answered from memory, some at a time. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
-    if not taken:
-        return
+    waiting = sorted(taken)
     try:
-        async with plant.database.writing() as work:
-            await store.record_beats(work, list(taken.values()))
-    except BaseException:
-        plant.beats.give_back(taken)
-        raise
+        for start in range(0, len(waiting), BEATS_AT_ONCE):
+            some = waiting[start : start + BEATS_AT_ONCE]
+            async with plant.database.writing() as work:
+                await store.record_beats(work, [taken[runner_id] for runner_id in some])
+            for runner_id in some:
+                del taken[runner_id]
+    finally:
+        if taken:
+            plant.beats.give_back(taken)
 
 
 @asynccontextmanager

@@ -40,12 +40,16 @@ def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: Presen
     ):
         return None
     after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **told(beat)})
+    if any(getattr(after, name) != getattr(facts, name) for name in _LASTING):
+        return None
     presence = presence_of(after, now, policy)
     if (presence.status, presence.reasons) != (known.presence.status, known.presence.reasons):
         return None
     return after if admin_state_at(after, now) is admin_state_at(facts, facts.last_heartbeat_at) else None
 
 
+# What is written behind is only what differs from one heartbeat to the next.
+_LASTING = ("version", "os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities")
 _TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from pydantic_core import to_json
 from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
@@ -15,6 +16,7 @@ from apviso.protocol.runners import HeartbeatGap, StatusInterval
 from apviso.protocol.states import AdminState, RunnerStatus
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
@@ -186,27 +188,15 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
     work.touched.add((known.organization_id, known.id))
 
 
-# What a heartbeat changes, beside the boot that it belongs to.
-_BEATEN = (
-    "version", "beat_seq", "claim_poll_age_ms", "os", "arch", "container_engine", "configured_concurrency", "provider_state",
-    "capabilities", "health", "last_heartbeat_at", "last_contact_at",
-)  # fmt: skip
-
-
 async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    statement = (
-        update(_ROW)
-        .where(_ROW.c.id == bindparam("of_id"), _ROW.c.boot_id == bindparam("of_boot"), _ROW.c.beat_seq < bindparam("new_beat_seq"))
-        .where(_ROW.c.revoked_at.is_(None), _ROW.c.goodbye_at.is_(None))
-        .values({name: bindparam(f"new_{name}") for name in _BEATEN})
-    )
-    # In one order everywhere, so that two processes that write behind never wait for each other in a ring.
-    ordered = sorted(runners, key=lambda runner: runner.id)
-    await work.db.execute(
-        statement, [{"of_id": one.id, "of_boot": one.boot_id, **{f"new_{name}": getattr(one, name) for name in _BEATEN}} for one in ordered]
-    )
-    work.touched.update((one.organization_id, one.id) for one in ordered)
+    told = [
+        Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, to_json(one.health).decode(), one.last_heartbeat_at)
+        for one in runners
+        if one.last_heartbeat_at is not None
+    ]
+    await write(work.db, told)
+    work.touched.update((one.organization_id, one.id) for one in runners)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
