@@ -28,6 +28,7 @@ from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
 from apviso.server.organizations import routes as organizations
+from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
 from apviso.server.resources import Resources
@@ -142,4 +143,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
         snapshots=snapshots,
+        pace=Pace(settings.timers, settings.heartbeats_per_second),
     )

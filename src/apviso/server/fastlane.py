@@ -90,11 +90,11 @@ class FastLane:
             allowance = plant.daemon_throttle.take(after.id)
         except RateLimited:
             return None
-        plant.beats.note(prefix, after.id, Remembered(after, remembered.digest, remembered.presence, remembered.answer_head), after)
+        plant.beats.note(prefix, after.id, Remembered(after, remembered.digest, remembered.presence, remembered.answer_parts), after)
         if plant.settings.presence_flush_seconds == 0:
             await write_beats(plant)
         rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
-        return remembered.answer_head + format_instant(now).encode() + b'"}', rate
+        return remembered.answer(plant.pace.interval_ms, format_instant(now)), rate
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:

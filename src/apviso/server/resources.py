@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
 from apviso.server.memory import Memory
+from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -36,6 +37,9 @@ class Resources:
     beats: Memory[Any, Any]
     # Runners as they are shown, by organization; `runners` knows of what form.
     snapshots: Snapshots[Any]
+
+    # How often runners report, and how long they may be silent.
+    pace: Pace
 
     @property
     def amnesty_until(self) -> datetime:

@@ -13,18 +13,24 @@ from apviso.server.runners.presence import Presence, PresencePolicy, admin_state
 
 @dataclass(frozen=True)
 class Remembered:
-    """A runner as its last heartbeat left it: the digest of its token, how it stood, and the answer up to the server's time."""
+    """A runner as its last heartbeat left it: the digest of its token, how it stood, and the answer without interval and time."""
 
     facts: RunnerFacts
     digest: str = field(repr=False)
     presence: Presence
-    answer_head: bytes
+    answer_parts: tuple[bytes, bytes]
+
+    def answer(self, interval_ms: int, server_time: str) -> bytes:
+        """What the runner is told now, where nothing but these two may have changed."""
+        head, middle = self.answer_parts
+        return b'%s%d%s%s"}' % (head, interval_ms, middle, server_time.encode())
 
 
 def remembered(runner: RunnerFacts, digest: str, presence: Presence, answer: HeartbeatAnswer) -> Remembered:
-    """`answer` is what the runner has just been told; only the time in it, which comes last, will be another one."""
-    head, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
-    return Remembered(runner, digest, presence, (head + name).encode())
+    """`answer` is what the runner has just been told; only the interval, and the time, which comes last, will be others."""
+    told, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
+    head, interval, rest = told.partition('"heartbeatIntervalMs":')
+    return Remembered(runner, digest, presence, ((head + interval).encode(), (rest[rest.index(",") :] + name).encode()))
 
 
 def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: PresencePolicy) -> RunnerFacts | None:

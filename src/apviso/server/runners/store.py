@@ -108,6 +108,11 @@ async def count_registered(work: Work, organization_id: OrganizationId) -> int:
     return await work.db.scalar(counted) or 0
 
 
+async def count_everyone(work: Work) -> int:
+    """Registered and not revoked, in all organizations."""
+    return await work.db.scalar(select(func.count()).select_from(RunnerRow).where(RunnerRow.revoked_at.is_(None))) or 0
+
+
 async def add(
     work: Work,
     organization_id: OrganizationId,
