@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -24,6 +27,19 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
         pass
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": BODY})
+
+
+@contextmanager
+def constant_server() -> Iterator[tuple[int, int]]:
+    """Its port and process id, while it runs in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.asgi_constant"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["listening"], process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
 
 
 def main() -> None:

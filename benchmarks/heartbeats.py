@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +13,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 import psutil
 
+from benchmarks.asgi_constant import constant_server
 from benchmarks.measuring import Contestant, Row, interleaved
 from tests.end_to_end.installation import Installation
 
@@ -64,7 +63,7 @@ async def rows() -> list[Row]:
         _license(installation)
         server = installation.start_server()
         runners = [Beating(_enrolled(installation, number), number) for number in range(CONNECTIONS)]
-        constant_port, constant_pid = stack.enter_context(_constant())
+        constant_port, constant_pid = stack.enter_context(constant_server())
         ours = _contestant(installation.port, server.popen.pid, runners)
         plain = _contestant(constant_port, constant_pid, [Beating(runner.token, runner.number) for runner in runners])
         seconds = await interleaved(ROUNDS, ours, plain)
@@ -85,18 +84,6 @@ def _enrolled(installation: Installation, number: int) -> str:
     body = {"enrollmentToken": token, "name": f"runner-{number}", "version": "0.1.0", "protocolVersion": 1, "configuredConcurrency": 2}
     answer = httpx2.post(f"{installation.url}/api/runner/register", json=body, trust_env=False, timeout=30)
     return str(answer.raise_for_status().json()["token"])
-
-
-@contextmanager
-def _constant() -> Iterator[tuple[int, int]]:
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.asgi_constant"], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        yield json.loads(process.stdout.readline())["listening"], process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
 
 
 def _contestant(port: int, pid: int, runners: list[Beating]) -> Contestant:

@@ -22,6 +22,7 @@ from apviso.protocol.timers import Timers
 from apviso.scanning.order import ScanOrder
 from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
+from apviso.server.metrics import FLEET
 from apviso.server.openapi import DESCRIPTION, document
 from apviso.server.problem_advice import ADVICE
 from apviso.server.reference import Answer, Field, Operation, contents, type_of
@@ -148,13 +149,18 @@ def _default(value: object) -> str:
 
 def metrics() -> str:
     create_app(Settings.model_construct())
+    fleet = {metric.name for metric in FLEET.describe()}
     found = {metric.name: (metric.type, labels, metric.documentation) for metric, labels in _metrics()}
-    rows = ((code(_exposed(name, kind)), kind, labels, words) for name, (kind, labels, words) in sorted(found.items()))
+    rows = (
+        (code(_exposed(name, kind)), kind, labels, "fleet" if name in fleet else "process", words)
+        for name, (kind, labels, words) in sorted(found.items())
+    )
     return page(
         "Metrics",
-        "`GET /metrics` answers in Prometheus' text format. Each server process counts for itself. Beside these there are the usual ones "
-        "about the process (`process_`, `python_`).",
-        table(("metric", "kind", "labels", "meaning"), rows),
+        "`GET /metrics` answers in Prometheus' text format. Each server process counts for itself; only what is marked as of the fleet is "
+        "counted in the database, and every process says the same of it. Beside these there are the usual ones about the process "
+        "(`process_`, `python_`). How to use them is told in [watch-the-server.md](../how-to/watch-the-server.md).",
+        table(("metric", "kind", "labels", "of", "meaning"), rows),
     )
 
 
@@ -162,12 +168,14 @@ def _metrics() -> Iterator[tuple[Metric, str]]:
     # The library has no public way to ask a metric for its labels.
     for collector in dict.fromkeys(REGISTRY._names_to_collectors.values()):
         describe: Callable[[], Iterable[Metric]] | None = getattr(collector, "describe", None)
-        labels = ", ".join(code(label) for label in getattr(collector, "_labelnames", ()))
-        yield from ((metric, labels) for metric in (describe() if describe else ()) if metric.name.startswith("apviso_"))
+        for metric in describe() if describe is not None else ():
+            if metric.name.startswith("apviso_"):
+                labels: tuple[str, ...] = getattr(metric, "_labelnames", ()) or getattr(collector, "_labelnames", ())
+                yield metric, ", ".join(code(label) for label in labels)
 
 
 def _exposed(name: str, kind: str) -> str:
-    return f"{name}_total" if kind == "counter" else name
+    return name + {"counter": "_total", "info": "_info"}.get(kind, "")
 
 
 def problem_codes() -> str:

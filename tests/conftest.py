@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.databases import KINDS, Databases, Kind, require_postgres
+from tests.support.databases import KINDS, Databases, Kind, make_sqlite_template, require_postgres
 from tests.support.postgres import PostgresServer, postgres_server
 
 
@@ -21,12 +21,21 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file for all tests of this process to copy."""
+    return make_sqlite_template(tmp_path_factory.mktemp("sqlite"))
+
+
 @pytest.fixture(scope="session", params=KINDS)
 def databases(request: pytest.FixtureRequest) -> Databases:
     """Each test that asks runs once for each kind."""
     kind: Kind = request.param
-    server = cast(PostgresServer, request.getfixturevalue("postgres")) if kind == "postgresql" else None
-    return Databases(kind, server)
+    match kind:
+        case "sqlite":
+            return Databases(cast(Path, request.getfixturevalue("sqlite_template")))
+        case "postgresql":
+            return Databases(cast(PostgresServer, request.getfixturevalue("postgres")))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The one fake of the server tests: wall time that moves when a test says so."""
+"""The one fake of the server tests: wall time that moves when a test says so; and the real one beside it."""
 
 from __future__ import annotations
 
@@ -15,3 +15,10 @@ class Clock:
     def pass_by(self, **time: float) -> None:
         """`pass_by(minutes=5)`: five minutes later."""
         self.now += timedelta(**time)
+
+
+class RealClock(Clock):
+    """No fake: time passes by itself."""
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC)

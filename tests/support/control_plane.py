@@ -1,18 +1,21 @@
-"""The real application on a real database, without a socket: how server tests run it and speak to it."""
+"""The real application on a real database, mostly without a socket: how server tests run it and speak to it."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+import uvicorn
+from starlette.routing import BaseRoute
 
 from apviso.server import housekeeping
-from apviso.server.app import create_app
+from apviso.server.app import ControlPlane, create_app
 from apviso.server.organizations.bootstrap import bootstrap
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
@@ -20,13 +23,15 @@ from tests.support.clock import Clock
 from tests.support.people import Organization
 
 START_SECONDS = 30
+SOCKET_SECONDS = 10
+_ROUTES: list[BaseRoute] = []
 
 
 @dataclass
 class Plane:
     """A running control plane. Its timed duties run when a test calls `settle`."""
 
-    app: FastAPI
+    app: ControlPlane
     client: httpx2.AsyncClient
     clock: Clock
 
@@ -52,10 +57,22 @@ class Plane:
         return await self.client.request(method, path, headers=headers, **more)
 
 
+def _application(settings: Settings, clock: Clock, *, fast_lane: bool) -> ControlPlane:
+    """The application as the product makes it. The framework works each route out when it is first asked, and again in every new
+
+    application, which takes longer than most tests; the routes know nothing of the application, so that all may have the first one's.
+    """
+    app = create_app(settings, clock, fast_lane=fast_lane)
+    if not _ROUTES:
+        _ROUTES.extend(app.router.routes)
+    app.router.routes[:] = _ROUTES
+    return app
+
+
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -> AsyncIterator[Plane]:
     """The application between its start and its orderly end."""
-    app = create_app(settings, clock, fast_lane=fast_lane)
+    app = _application(settings, clock, fast_lane=fast_lane)
     started, enough = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -72,3 +89,24 @@ async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -
         async with httpx2.AsyncClient(transport=transport, base_url="http://control-plane") as client:
             yield Plane(app, client, clock)
         enough.set()
+
+
+async def answered_from_memory(plane: Plane, call: str) -> float:
+    """How many of these calls have been answered before the framework."""
+    text = (await plane.client.get("/metrics")).text
+    found = re.search(rf'^apviso_answered_from_memory_total{{call="{call}"}} (\S+)$', text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+@asynccontextmanager
+async def on_a_socket(plane: Plane) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client that speaks to the same application through a socket: a stream has no end that a call without one could wait for."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=SOCKET_SECONDS))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with httpx2.AsyncClient(base_url=address, timeout=SOCKET_SECONDS) as client:
+            yield client
+        server.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Literal
 
 import pytest
 
-from tests.support.postgres import TEMPLATE, PostgresServer, binaries
+from apviso.server.db.upgrade import upgrade
+from tests.support.postgres import TEMPLATE, PostgresServer, binaries, in_a_loop_of_its_own
 
 Kind = Literal["sqlite", "postgresql"]
 KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
@@ -19,20 +21,34 @@ KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
 
 @dataclass(frozen=True)
 class Databases:
-    """New databases of one kind. `server` is the PostgreSQL that they are in."""
+    """New databases of one kind. `home` is the PostgreSQL that they are in, or the file of SQLite that they are copies of."""
 
-    kind: Kind
-    server: PostgresServer | None
+    home: PostgresServer | Path
 
     @contextmanager
     def fresh(self, folder: Path, *, empty: bool = False) -> Iterator[str]:
         """The URL of a database that nobody else has: with the newest schema, or with none."""
-        if self.server is None:
-            # A file is made and brought to the newest schema by whoever opens it.
-            yield f"sqlite+aiosqlite:///{folder / 'apviso.db'}"
+        if isinstance(self.home, Path):
+            file = folder / "apviso.db"
+            if not empty:
+                shutil.copyfile(self.home, file)
+            yield _sqlite_url(file)
             return
-        with self.server.database("template0" if empty else TEMPLATE) as name:
-            yield self.server.url(name)
+        with self.home.database("template0" if empty else TEMPLATE) as name:
+            yield self.home.url(name)
+
+
+def make_sqlite_template(folder: Path) -> Path:
+    """A file with the newest schema, to copy the others from."""
+    file = folder / "schema-at-head.db"
+    in_a_loop_of_its_own(upgrade(_sqlite_url(file)))
+    # What is not in the file itself would not be copied.
+    assert sorted(folder.iterdir()) == [file]
+    return file
+
+
+def _sqlite_url(file: Path) -> str:
+    return f"sqlite+aiosqlite:///{file}"
 
 
 def require_postgres() -> None:

@@ -62,7 +62,7 @@ class PostgresServer:
         command = [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._as_account(command), stdout=log, stderr=log, cwd=self.folder)
-        _in_a_loop_of_its_own(self._until_answering())
+        in_a_loop_of_its_own(self._until_answering())
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT ends every connection at once, SIGQUIT as if the power had gone."""
@@ -71,9 +71,9 @@ class PostgresServer:
             self._process.wait(START_SECONDS)
             self._process = None
 
-    def be_away(self, seconds: float) -> None:
-        """Crash, as if the power had gone, and come back after this time."""
-        self.stop(signal.SIGQUIT)
+    def be_away(self, seconds: float, how: signal.Signals) -> None:
+        """Stop, and come back after this time."""
+        self.stop(how)
         time.sleep(seconds)
         self.start()
 
@@ -90,7 +90,7 @@ class PostgresServer:
             finally:
                 await connection.close()
 
-        return _in_a_loop_of_its_own(run())
+        return in_a_loop_of_its_own(run())
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
@@ -105,7 +105,7 @@ class PostgresServer:
     def make_template(self) -> None:
         """Bring one database to the newest schema, to copy the others from."""
         self.execute(f"CREATE DATABASE {TEMPLATE}")
-        _in_a_loop_of_its_own(upgrade(self.url(TEMPLATE)))
+        in_a_loop_of_its_own(upgrade(self.url(TEMPLATE)))
 
     async def _connect(self, database: str) -> asyncpg.Connection:
         return await asyncpg.connect(host=str(self.folder), user=SUPERUSER, database=database, timeout=START_SECONDS)
@@ -145,7 +145,7 @@ def _account_without_rights() -> pwd.struct_passwd | None:
     raise AssertionError("there is no account to run PostgreSQL as")
 
 
-def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
     """Fixtures are no coroutines, yet the loop of a test may be running around them: another thread has a loop for them."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result(START_SECONDS)

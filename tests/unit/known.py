@@ -68,6 +68,7 @@ _SCAN = ScanFacts(
     end_reason=None,
     attempt=1,
     infrastructure_failures=0,
+    avoid_runner_id=None,
     not_before=None,
     model_preset=ModelPreset.LOW,
     is_retest=False,

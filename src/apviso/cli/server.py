@@ -18,6 +18,12 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(server)
 
@@ -32,13 +38,16 @@ def server(
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", envvar="APVISO_LOG_LEVEL", help="debug also logs each request.")
     ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", envvar="APVISO_LOG_FORMAT", help="auto: text on a terminal, JSON elsewhere.")
+    ] = LogFormat.AUTO,
 ) -> None:
     """Run the control plane until it is told to stop."""
     settings = server_settings(host=host, port=port, data_dir=data_dir, database_url=database_url)
     from apviso.server import logs, serving
     from apviso.server.app import create_app
 
-    logs.configure(log_level)
+    logs.configure(log_level, log_format)
     try:
         listener = serving.listen(settings)
     except serving.CannotListen as error:

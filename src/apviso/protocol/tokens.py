@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 _SHAPE = re.compile(r"(apv[kerj])_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+# Also of a token that was cut short, or that something follows.
+_ANYWHERE = re.compile(r"(apv[kerj])_([0-9a-f]{12})_[A-Za-z0-9_-]+")
 
 
 class Namespace(StrEnum):
@@ -51,6 +53,11 @@ class Token:
 
 def new_token(namespace: Namespace) -> Token:
     return Token(namespace, secrets.token_hex(6), secrets.token_urlsafe(32))
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the secret of each token in it left out."""
+    return _ANYWHERE.sub(r"\1_\2_[redacted]", text)
 
 
 def parse_token(text: str) -> Token | None:

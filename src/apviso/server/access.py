@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from apviso.protocol.states import Scope
 from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.correlation import belongs_to
 from apviso.server.db import credentials
 from apviso.server.db.engine import Work
 from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
@@ -48,9 +49,6 @@ class DaemonCaller:
     token: Token
     job_id: JobId | None
     request_id: str
-    # The kept digest of its token, and whether that token runs out by itself.
-    digest: str = field(repr=False, default="")
-    is_lasting: bool = False
 
     @property
     def actor(self) -> str:
@@ -92,6 +90,7 @@ async def _calling_key(
     if known.last_used_at is None or now - known.last_used_at > KEY_TOUCH_EVERY:
         async with plant.database.writing() as work:
             await credentials.touch_api_key(work, known.id)
+    belongs_to(organization_id=known.organization_id, key_id=known.id)
     return Caller(known.organization_id, known.id, known.prefix, known.scopes, request.state.request_id)
 
 
@@ -131,16 +130,14 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         now = work.now
     if known is None or not token.matches(known.digest):
         raise CredentialInvalid
+    belongs_to(organization_id=known.organization_id, runner_id=known.id, job_id=known.job_id)
     if known.revoked_at is not None and not _says_farewell(request, known):
         raise RunnerRevoked
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
         await _record_contact(plant, known, token)
-    is_lasting = known.valid_until is None and known.job_id is None
-    return DaemonCaller(
-        known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id, known.digest, is_lasting
-    )
+    return DaemonCaller(known.id, known.organization_id, known.name, token, known.job_id, request.state.request_id)
 
 
 def _says_farewell(request: Request, known: credentials.KnownRunner) -> bool:

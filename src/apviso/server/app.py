@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
-from apviso.server import fastlane, health, housekeeping, openapi, problems
+from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
 from apviso.server.audit import routes as audit
+from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.upgrade import upgrade
@@ -27,6 +28,7 @@ from apviso.server.findings import daemon_routes as findings_daemon
 from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
+from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
 from apviso.server.pace import Pace
 from apviso.server.parking import Parking
@@ -35,7 +37,7 @@ from apviso.server.resources import Resources
 from apviso.server.runners import daemon_routes as runners_daemon
 from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
-from apviso.server.scans import release_routes
+from apviso.server.scans import dispatching, release_routes
 from apviso.server.scans import routes as scans
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -44,7 +46,8 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Readable, RequestContext
+from apviso.server.waiting import Waiting
+from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext
 
 ROUTERS = (
     health.router,
@@ -85,20 +88,31 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> FastAPI:
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
+
+    provider = tracing.tracer_provider()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         resources = _assemble(settings, clock)
         app.state.resources = resources
+        if provider is not None:
+            tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
             await upgrade(settings.effective_database_url)
-            async with resources.replica.joined(), fastlane.writing_behind(resources), housekeeping.running(resources):
+            async with (
+                resources.replica.joined(),
+                fastlane.writing_behind(resources),
+                dispatching.running(resources),
+                housekeeping.running(resources),
+            ):
                 yield
         finally:
             await resources.database.close()
+            if provider is not None:
+                await tracing.send_the_last(provider)
 
     app = ControlPlane(
         title="APVISO Runners",
@@ -106,6 +120,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
         summary="Control plane of self-hosted security-test runners.",
         lifespan=lifespan,
         openapi_url=None,
+        telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
         middleware=[
             Middleware(RequestContext),
@@ -116,6 +131,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             Middleware(BodyLimit, settings=settings),
             Middleware(AnotherTry),
             Middleware(EntityTags),
+            Middleware(Named),
         ],
     )
     app.has_fast_lane = fast_lane
@@ -128,13 +144,27 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
 def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals = Signals()
     beats: Memory[Any, Any] = Memory()
-    signals.of_runners.append(lambda runner_id: beats.forget_everyone() if runner_id is None else beats.forget(RunnerId(runner_id)))
+    waiting: Waiting[Any, Any, Any] = Waiting()
     snapshots: Snapshots[Any] = Snapshots()
-    signals.of_runners.append(lambda runner_id: snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id)))
+
+    def runner_changed(runner_id: str | None) -> None:
+        snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id))
+        if runner_id is None:
+            beats.forget_everyone()
+            return
+        beats.forget(RunnerId(runner_id))
+        waiting.runner_changed(RunnerId(runner_id))
+
+    def jobs_changed(organization_id: str | None) -> None:
+        waiting.hint_everyone() if organization_id is None else waiting.hint(OrganizationId(organization_id))
+
+    signals.of_runners.append(runner_changed)
     signals.of_touches.append(lambda organization_id, runner_id: snapshots.mark(OrganizationId(organization_id), RunnerId(runner_id)))
+    signals.of_jobs.append(jobs_changed)
+    database = Database(settings.effective_database_url, clock, signals)
     return Resources(
         settings=settings,
-        database=Database(settings.effective_database_url, clock, signals),
+        database=database,
         signals=signals,
         key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
@@ -144,4 +174,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         beats=beats,
         snapshots=snapshots,
         pace=Pace(settings.timers, settings.heartbeats_per_second),
+        waiting=waiting,
+        flushes=Flushes(),
+        census=Census(database),
     )

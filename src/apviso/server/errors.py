@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import JsonValue
 
 from apviso.protocol.problems import FieldProblem, Problem
+from apviso.server.metrics import REFUSALS
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -237,6 +238,7 @@ def problem_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
 
 
 def problem_response(refusal: Refusal, request_id: str) -> JSONResponse:
+    REFUSALS.labels(refusal.code).inc()
     headers = dict(refusal.headers)
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

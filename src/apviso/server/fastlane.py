@@ -1,4 +1,4 @@
-"""Answers heartbeats that say nothing new before the framework: the same model, the same rules, the same answer, and no transaction.
+"""Answers heartbeats that say nothing new, and claims that have to wait, before the framework: same models, same rules, same answers.
 
 Everything else, and every doubt, goes the documented way with the body as it came."""
 
@@ -6,34 +6,67 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 import uuid_utils
 from pydantic import ValidationError
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apviso.protocol.daemon import Heartbeat
-from apviso.protocol.tokens import Namespace, parse_token
-from apviso.protocol.wire import format_instant
-from apviso.server.errors import RateLimited
+from apviso.protocol.daemon import MAX_CLAIM_WAIT_SECONDS, Claim, ClaimAnswer, Heartbeat
+from apviso.protocol.tokens import Namespace, Token, parse_token
+from apviso.protocol.wire import OrganizationId, format_instant
+from apviso.server.access import DaemonCaller
+from apviso.server.batching import Batched
+from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal
+from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
 from apviso.server.resources import Resources
 from apviso.server.runners import store
-from apviso.server.runners.beats import Remembered, next_facts
+from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
+from apviso.server.runners.recall import recall
 from apviso.server.runners.watch import policy_of
-from apviso.server.web import REQUESTS, SECONDS, SECURITY_HEADERS, is_request_id
+from apviso.server.scans.claiming import Outlook, Ticket, fresh_outlook, look_out_for, stand_in_line
+from apviso.server.throttle import Allowance
+from apviso.server.waiting import Outcome
+from apviso.server.web import SECURITY_HEADERS, is_request_id
 
 log = structlog.get_logger("apviso.fastlane")
 # Where every other request is told, too.
 requests = structlog.get_logger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
+CLAIM_PATH = "/api/runner/jobs/claim"
+# Runners, or organizations, that are read in one look.
+MOST_AT_ONCE = 500
+_WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
 _JSON = b"application/json"
 # Heartbeats that one transaction writes: between two of them others are answered.
 BEATS_AT_ONCE = 2_000
-_ANSWERED, _TOOK = REQUESTS.labels("POST", 200), SECONDS.labels("POST")
+_CALLS = {HEARTBEAT_PATH: FROM_MEMORY.labels("heartbeat"), CLAIM_PATH: FROM_MEMORY.labels("claim")}
+_ANSWERED = {path: REQUESTS.labels("POST", path, 200) for path in _CALLS}
+_TOOK = SECONDS.labels("POST", HEARTBEAT_PATH)
 _FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a runner that this process remembers."""
+
+    plant: Resources
+    token: Token
+    known: Remembered
+    text: bytes
+    request_id: str
+    wait_seconds: float
+    is_gone: Callable[[], Awaitable[bool]]
+
+
+Answered = tuple[bytes, Allowance]
 
 
 class FastLane:
@@ -42,59 +75,127 @@ class FastLane:
     def __init__(self, app: ASGIApp, resources: Callable[[], Resources]) -> None:
         self.app = app
         self._resources = resources
+        self._recalled = Batched[str, Remembered](lambda prefixes: recall(resources(), prefixes), MOST_AT_ONCE)
+        self._outlooks = Batched[OrganizationId, Outlook](lambda ids: look_out_for(resources(), ids), MOST_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != HEARTBEAT_PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] not in _CALLS or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        plant = self._resources()
-        headers = _headers(scope)
-        known = _caller(plant, headers)
-        if known is None or plant.signals.is_deaf or not _is_plain(plant, headers):
+        began, plant, headers = time.perf_counter(), self._resources(), _headers(scope)
+        known = await self._known(plant, headers)
+        wait_seconds = _wait_seconds(scope)
+        if known is None or wait_seconds is None or not _is_plain(plant, headers):
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
         messages = await _body(receive)
-        answer = await self._answer(plant, known, messages)
-        if answer is None:
-            await self.app(scope, _replay(messages, receive), send)
-            return
-        body, rate_headers = answer
-        request_id = _request_id(headers)
-        told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate_headers]})
-        await send({"type": "http.response.body", "body": body})
-        seconds = time.perf_counter() - began
-        _ANSWERED.inc()
-        _TOOK.observe(seconds)
-        requests.debug("request", request_id=request_id, method="POST", path=HEARTBEAT_PATH, status=200, ms=round(seconds * 1000, 1))
-
-    async def _answer(
-        self, plant: Resources, known: tuple[str, Remembered], messages: Sequence[Message]
-    ) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
-        """The answer from memory and the headers of the rate limit; None where the documented way must be taken."""
-        prefix, remembered = known
         text = b"".join(message.get("body", b"") for message in messages)
+        call = Call(plant, *known, text, _request_id(headers), wait_seconds, _asking(scope, receive))
+        answer: Answered | float | None = None
+        # Somebody may have made it be forgotten while the body came.
+        if messages[-1]["type"] == "http.request" and plant.beats.find(call.token.prefix) is call.known:
+            answer = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
+        if isinstance(answer, tuple):
+            await _send(call, scope["path"], answer, began, send)
+            return
+        if isinstance(answer, float):
+            scope = {**scope, "query_string": b"wait=%.3f" % answer}
+        await self.app(scope, _replay(messages, receive), send)
+
+    async def _known(self, plant: Resources, headers: dict[bytes, bytes]) -> tuple[Token, Remembered] | None:
+        """The caller, as far as it may be answered from memory."""
+        token = _token(headers)
+        if token is None or plant.signals.is_deaf:
+            return None
+        known: Remembered | None = plant.beats.find(token.prefix)
+        if known is None or not is_in_touch(known, plant.database.clock(), policy_of(plant)):
+            # Not known here, or another process has heard of it since.
+            try:
+                known = await self._recalled.find(token.prefix)
+            except DatabaseUnavailable:
+                return None
+        return (token, known) if known is not None and token.matches(known.digest) else None
+
+    async def _claimed(self, call: Call) -> Answered | float | None:
+        """A job or none; the seconds that are left to wait where something has changed and the documented way must go on."""
+        plant, facts, loop = call.plant, call.known.facts, asyncio.get_running_loop()
+        deadline = loop.time() + call.wait_seconds
         try:
-            beat = Heartbeat.model_validate_json(text)
-        except ValidationError:
+            claim = Claim.model_validate_json(call.text)
+            now = plant.database.clock()
+            if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
+                return None
+            outlook = fresh_outlook(plant, facts.organization_id) or await self._outlooks.find(facts.organization_id)
+            allowance = plant.daemon_throttle.take(facts.id)
+            plant.parking.enter()
+        except (ValidationError, Refusal):
             return None
-        # Read again: while the body came, somebody may have made it be forgotten.
-        if messages[-1]["type"] != "http.request" or plant.beats.find(prefix) is not remembered:
-            return None
+        try:
+            caller = DaemonCaller(facts.id, facts.organization_id, facts.name, call.token, None, call.request_id)
+            ticket = Ticket(caller, claim, facts, call.known.directives, call.is_gone)
+            if outlook is not None:
+                ticket.judge(plant, outlook, now)
+            given = await stand_in_line(plant, ticket, deadline)
+        finally:
+            plant.parking.leave()
+        if given is Outcome.LOOK_AGAIN:
+            return max(0.001, deadline - loop.time())
+        answer = given if isinstance(given, ClaimAnswer) else ticket.answer()
+        claim_answered(answer, loop.time() - deadline + call.wait_seconds)
+        return answer.model_dump_json(by_alias=True).encode(), allowance
+
+
+async def _beaten(call: Call) -> Answered | None:
+    """The answer to a heartbeat that says nothing new."""
+    plant, known = call.plant, call.known
+    try:
+        beat = Heartbeat.model_validate_json(call.text)
         now = plant.database.clock()
-        after = next_facts(remembered, beat, now, policy_of(plant))
+        after = next_facts(known, beat, now, policy_of(plant))
         if after is None:
             return None
-        try:
-            allowance = plant.daemon_throttle.take(after.id)
-        except RateLimited:
-            return None
-        plant.beats.note(prefix, after.id, Remembered(after, remembered.digest, remembered.presence, remembered.answer_parts), after)
-        if plant.settings.presence_flush_seconds == 0:
-            await write_beats(plant)
-        rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
-        return remembered.answer(plant.pace.interval_ms, format_instant(now)), rate
+        allowance = plant.daemon_throttle.take(after.id)
+    except (ValidationError, RateLimited):
+        return None
+    plant.beats.note(call.token.prefix, after.id, known.moved_to(after), after)
+    if plant.settings.presence_flush_seconds == 0:
+        await write_beats(plant)
+    return known.answer(plant.pace.interval_ms, format_instant(now)), allowance
+
+
+async def _send(call: Call, path: str, answer: Answered, began: float, send: Send) -> None:
+    body, allowance = answer
+    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", call.request_id.encode())]
+    rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
+    await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate]})
+    await send({"type": "http.response.body", "body": body})
+    seconds = time.perf_counter() - began
+    _ANSWERED[path].inc()
+    _CALLS[path].inc()
+    if path == HEARTBEAT_PATH:
+        _TOOK.observe(seconds)
+    whose = call.known.facts
+    requests.debug(
+        "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
+        status=200, ms=round(seconds * 1000, 1),
+    )  # fmt: skip
+
+
+def _asking(scope: Scope, receive: Receive) -> Callable[[], Awaitable[bool]]:
+    async def is_gone() -> bool:
+        return await Request(scope, receive).is_disconnected()
+
+    return is_gone
+
+
+def _wait_seconds(scope: Scope) -> float | None:
+    """What the query says; None where it says anything else."""
+    query: bytes = scope["query_string"]
+    if not query:
+        return 0.0
+    found = _WAIT.fullmatch(query)
+    seconds = float(found[1]) if found else None
+    return seconds if seconds is not None and seconds <= MAX_CLAIM_WAIT_SECONDS else None
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:
@@ -105,15 +206,10 @@ def _headers(scope: Scope) -> dict[bytes, bytes]:
     return found
 
 
-def _caller(plant: Resources, headers: dict[bytes, bytes]) -> tuple[str, Remembered] | None:
+def _token(headers: dict[bytes, bytes]) -> Token | None:
     scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"bearer":
-        return None
-    token = parse_token(text.decode("latin-1"))
-    if token is None or token.namespace is not Namespace.RUNNER:
-        return None
-    known: Remembered | None = plant.beats.find(token.prefix)
-    return (token.prefix, known) if known is not None and token.matches(known.digest) else None
+    token = parse_token(text.decode("latin-1")) if scheme.lower() == b"bearer" else None
+    return token if token is not None and token.namespace is Namespace.RUNNER else None
 
 
 def _is_plain(plant: Resources, headers: dict[bytes, bytes]) -> bool:
@@ -150,14 +246,18 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 async def write_beats(plant: Resources) -> None:
     """Write the heartbeats that were answered from memory, some at a time. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
+    if not taken:
+        plant.flushes.none_left()
+        return
     waiting = sorted(taken)
     try:
-        for start in range(0, len(waiting), BEATS_AT_ONCE):
-            some = waiting[start : start + BEATS_AT_ONCE]
-            async with plant.database.writing() as work:
-                await store.record_beats(work, [taken[runner_id] for runner_id in some])
-            for runner_id in some:
-                del taken[runner_id]
+        async with plant.flushes.measured(len(waiting)):
+            for start in range(0, len(waiting), BEATS_AT_ONCE):
+                some = waiting[start : start + BEATS_AT_ONCE]
+                async with plant.database.writing() as work:
+                    await store.record_beats(work, [taken[runner_id] for runner_id in some])
+                for runner_id in some:
+                    del taken[runner_id]
     finally:
         if taken:
             plant.beats.give_back(taken)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from apviso.protocol.wire import Wire
 from apviso.server.db.upgrade import is_current
 from apviso.server.errors import DatabaseUnavailable, responses
+from apviso.server.metrics import CONNECTIONS, DEAF, FLEET, FLUSH_AGE, KEEPS_HOUSE, KNOWN_RUNNERS, PARKING_PLACES, UNWRITTEN
 from apviso.server.resources import Plant
 
 router = APIRouter(tags=["health"])
@@ -45,6 +46,14 @@ async def readyz(plant: Plant) -> Health:
     response_class=Response,
     responses={200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics() -> Response:
-    """Counters of this process in Prometheus' text format."""
+async def metrics(plant: Plant) -> Response:
+    """What this process counts, and the whole fleet as the database has it, in Prometheus' text format."""
+    FLEET.counts = await plant.census.counts()
+    PARKING_PLACES.set(plant.parking.places)
+    KNOWN_RUNNERS.set(len(plant.beats))
+    UNWRITTEN.set(plant.beats.unwritten)
+    FLUSH_AGE.set(plant.flushes.age_seconds)
+    CONNECTIONS.set(plant.database.connections_in_use)
+    KEEPS_HOUSE.set(plant.replica.is_keeping_house)
+    DEAF.set(plant.signals.is_deaf)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -15,6 +15,7 @@ from apviso.server.db import answers
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
+from apviso.server.metrics import duty_measured
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
@@ -58,7 +59,7 @@ async def run_once(plant: Resources) -> None:
     """Do every duty once, now."""
     for duty in DUTIES:
         try:
-            async with asyncio.timeout(DUTY_SECONDS):
+            async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
                 await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
         except DatabaseUnavailable as refusal:
             log.warning("duty put off", duty=duty.__name__, reason=refusal.detail)

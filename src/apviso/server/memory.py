@@ -8,7 +8,6 @@ from apviso.protocol.wire import RunnerId
 
 Known = TypeVar("Known")
 Unwritten = TypeVar("Unwritten")
-Moment = tuple[int, int]
 
 
 class Memory(Generic[Known, Unwritten]):
@@ -18,21 +17,32 @@ class Memory(Generic[Known, Unwritten]):
         self._most = most
         self._known: dict[str, Known] = {}
         self._prefixes: dict[RunnerId, set[str]] = {}
+        # When whom was forgotten, counted in forgettings.
         self._forgotten: dict[RunnerId, int] = {}
-        self._epoch = 0
+        self._everyone_forgotten = 0
+        self._forgettings = 0
         self._unwritten: dict[RunnerId, Unwritten] = {}
+
+    def __len__(self) -> int:
+        return len(self._prefixes)
+
+    @property
+    def unwritten(self) -> int:
+        """How many runners wait to be written."""
+        return len(self._unwritten)
 
     def find(self, prefix: str) -> Known | None:
         return self._known.get(prefix)
 
-    def moment(self, runner_id: RunnerId) -> Moment:
-        """To be taken before a runner is read, and given back with what was read: in between it may have to be forgotten."""
-        return self._epoch, self._forgotten.get(runner_id, 0)
+    @property
+    def moment(self) -> int:
+        """To be taken before runners are read, and given back with what was read: in between one may have to be forgotten."""
+        return self._forgettings
 
-    def remember(self, prefix: str, runner_id: RunnerId, known: Known, moment: Moment) -> None:
-        if moment != self.moment(runner_id):
+    def remember(self, prefix: str, runner_id: RunnerId, known: Known, moment: int) -> None:
+        if moment < max(self._everyone_forgotten, self._forgotten.get(runner_id, 0)):
             return
-        if len(self._known) >= self._most:
+        if len(self._known) >= self._most and prefix not in self._known:
             self.forget_everyone()
         self._known[prefix] = known
         self._prefixes.setdefault(runner_id, set()).add(prefix)
@@ -47,12 +57,14 @@ class Memory(Generic[Known, Unwritten]):
         if len(self._forgotten) >= self._most:
             # Runners come and go: whom they once were is no reason to grow.
             self.forget_everyone()
-        self._forgotten[runner_id] = self._forgotten.get(runner_id, 0) + 1
+        self._forgettings += 1
+        self._forgotten[runner_id] = self._forgettings
         for prefix in self._prefixes.pop(runner_id, ()):
             self._known.pop(prefix, None)
 
     def forget_everyone(self) -> None:
-        self._epoch += 1
+        self._forgettings += 1
+        self._everyone_forgotten = self._forgettings
         self._known.clear()
         self._prefixes.clear()
         self._forgotten.clear()

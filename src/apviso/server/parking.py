@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client import Gauge
-
 from apviso.server.errors import Overloaded
-
-PARKED = Gauge("apviso_parked_requests", "Long polls and streams held open now")
+from apviso.server.metrics import PARKED
 
 
 class Parking:
     def __init__(self, places: int) -> None:
-        self._places = places
+        self.places = places
         self._taken = 0
 
     def enter(self) -> None:
         """Take a place; raises Overloaded when there is none. Whoever entered must leave."""
-        if self._taken >= self._places:
+        if self._taken >= self.places:
             raise Overloaded(retry_after=5)
         self._taken += 1
         PARKED.inc()

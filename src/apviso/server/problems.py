@@ -14,12 +14,14 @@ from apviso.server.errors import (
     BadRequest,
     DatabaseUnavailable,
     InvalidFields,
+    LeaseLost,
     MalformedJson,
     MethodNotAllowed,
     NoSuchRoute,
     Refusal,
     problem_response,
 )
+from apviso.server.metrics import FENCED
 
 LONGEST_MESSAGE = 500
 # body, events, number, type
@@ -40,6 +42,8 @@ def _answer(request: Request, refusal: Refusal) -> JSONResponse:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
+    if isinstance(error, LeaseLost):
+        FENCED.inc()
     request.state.may_repeat = isinstance(error, DatabaseUnavailable) and error.may_repeat
     return _answer(request, error)
 

@@ -56,6 +56,7 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
     def release() -> None:
         # Looked up late: the resources are there once the application has started.
         app.state.resources.signals.close()
+        app.state.resources.waiting.close()
 
     server = _Announcing(config, lambda: announce(address_of(listener)), release)
     # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.

@@ -11,6 +11,7 @@ _STREAM = "stream:"
 # The topic of those who may have missed hints: everybody looks.
 EVERYONE = "*"
 _RUNNER = "runner:"
+_JOBS = "jobs:"
 
 
 class Signals:
@@ -24,8 +25,10 @@ class Signals:
         self.is_closed = False
         # While it is set, what other processes change is not heard of here.
         self.is_deaf = False
-        # Called with the id of each runner of which something has changed, with None for all of them.
+        # Called with the id of each runner of which something has changed, and of each organization in which a scan may have become
+        # claimable; with None for all of them.
         self.of_runners: list[Callable[[str | None], None]] = []
+        self.of_jobs: list[Callable[[str | None], None]] = []
         # Called with organization and runner, when a transaction of this process has written what only shows that the runner lives.
         self.of_touches: list[Callable[[str, str], None]] = []
 
@@ -40,17 +43,16 @@ class Signals:
         if topic == EVERYONE:
             self._stirred.add(EVERYONE)
             self._wake_all()
-            self._changed(None)
+            _tell(self.of_runners, None)
+            _tell(self.of_jobs, None)
         if topic.startswith(_RUNNER):
-            self._changed(topic.removeprefix(_RUNNER))
+            _tell(self.of_runners, topic.removeprefix(_RUNNER))
+        if topic.startswith(_JOBS):
+            _tell(self.of_jobs, topic.removeprefix(_JOBS))
         if topic.startswith(_STREAM):
             self._stirred.add(topic.removeprefix(_STREAM))
         for event in self._waiters.get(topic, ()):
             event.set()
-
-    def _changed(self, runner_id: str | None) -> None:
-        for hear in self.of_runners:
-            hear(runner_id)
 
     def close(self) -> None:
         """The process is about to end: everyone who waits answers now, and nobody waits again."""
@@ -106,9 +108,14 @@ class Listener:
         return True
 
 
+def _tell(hearers: list[Callable[[str | None], None]], subject: str | None) -> None:
+    for hear in hearers:
+        hear(subject)
+
+
 def jobs_topic(organization_id: str) -> str:
     """A scan of this organization may have become claimable."""
-    return f"jobs:{organization_id}"
+    return f"{_JOBS}{organization_id}"
 
 
 def runner_topic(runner_id: str) -> str:

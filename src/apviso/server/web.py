@@ -11,13 +11,14 @@ from urllib.parse import parse_qsl
 
 import structlog
 import uuid_utils
-from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apviso.protocol.problems import FieldProblem
+from apviso.server import correlation
 from apviso.server.db.engine import PAUSES, jittered
 from apviso.server.errors import BodyTooLarge, CredentialMissing, InternalError, InvalidFields, NoSuchRoute, Refusal, problem_response
+from apviso.server.metrics import DATABASE_RETRIES, REQUESTS, SECONDS
 from apviso.server.settings import Settings
 
 log = structlog.get_logger("apviso.http")
@@ -26,8 +27,6 @@ _EVENTS_PATH = re.compile(r"/api/runner/jobs/[^/]+/events")
 # Larger answers are streamed as they are: a tag would have to hold them in memory.
 MAX_TAGGED_BYTES = 16 * 1024**2
 
-REQUESTS = Counter("apviso_http_requests_total", "Requests answered", ["method", "status"])
-SECONDS = Histogram("apviso_http_request_seconds", "Time to answer; long polls and streams are left out", ["method"])
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -67,17 +66,24 @@ class RequestContext:
                     headers.setdefault(name, value)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with correlation.request(request_id):
             try:
                 await self.app(scope, receive, stamped)
             finally:
-                seconds = time.perf_counter() - began
-                REQUESTS.labels(scope["method"] if scope["method"] in _METHODS else "other", status).inc()
-                if not state.get("parked"):
-                    SECONDS.labels(scope["method"] if scope["method"] in _METHODS else "other").observe(seconds)
-                log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+                _count(scope, status, time.perf_counter() - began)
 
 
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    state = scope["state"]
+    method, route = scope["method"] if scope["method"] in _METHODS else "other", state.get("route", NO_ROUTE)
+    REQUESTS.labels(method, route, status).inc()
+    if not state.get("parked"):
+        SECONDS.labels(method, route).observe(seconds)
+    log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+
+
+# For addresses that lead nowhere, and for what is refused before its route is looked for.
+NO_ROUTE = "none"
 _METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -159,6 +165,7 @@ class AnotherTry:
             if not attempt.is_dropped:
                 return
             await asyncio.sleep(jittered(pause))
+            DATABASE_RETRIES.inc()
         await self.app(scope, _replay(body, receive), send)
 
 
@@ -297,6 +304,20 @@ class _Tagged:
         del headers["content-length"], headers["content-type"]
         await self._send({"type": "http.response.start", "status": 304, "headers": headers.raw})
         await self._send({"type": "http.response.body", "body": b""})
+
+
+class Named:
+    """Innermost: notes the template of the route that took the request for the layers around, which hold other copies of the scope."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if scope["type"] == "http" and "route" in scope:
+                scope["state"]["route"] = scope["route"].path
 
 
 class LastResort:

@@ -159,7 +159,7 @@ async def test_metrics_count_requests(plane: Plane) -> None:
     metrics = await plane.call("GET", "/metrics")
 
     assert metrics.status_code == 200
-    assert 'apviso_http_requests_total{method="GET",status="200"}' in metrics.text
+    assert 'apviso_http_requests_total{method="GET",route="/healthz",status="200"}' in metrics.text
 
 
 async def test_head_answers_as_get_does_without_the_body(plane: Plane) -> None:

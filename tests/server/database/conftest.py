@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from apviso.server.settings import Settings
-from tests.support.clock import Clock
+from tests.support.clock import RealClock
 from tests.support.control_plane import Plane, running
 from tests.support.databases import require_postgres
 from tests.support.postgres import TEMPLATE, PostgresServer, postgres_server
-
-
-class RealClock(Clock):
-    """Time passes by itself."""
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC)
 
 
 @pytest.fixture(scope="package")

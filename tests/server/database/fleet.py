@@ -8,16 +8,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import httpx2
 from sqlalchemy import text
 
 from apviso.server.db.engine import Database
-from tests.server.scans.situations import ENDED
+from apviso.server.settings import Settings
+from apviso.server.signals import Signals
+from tests.server.scans.situations import ENDED, found, logged
+from tests.support.clock import RealClock
 from tests.support.people import Organization, Runner
 
 # On a machine that does nothing else a test takes a tenth of it.
 SECONDS = 150
+# Of those without work. Nobody is silent for as long as OFFLINE_SECONDS unless something is wrong.
+BEAT_SECONDS, OFFLINE_SECONDS = 5.0, 10
+IDLE = 4
+EVENTS = (logged(1), found(2), logged(3))
 
 
 @dataclass
@@ -47,10 +55,25 @@ class Fleet:
                 return answer
             await asyncio.sleep(0.2)
 
+    async def took(self, make: Callable[[], Awaitable[httpx2.Response]]) -> dict[str, Any]:
+        """What must be taken in the end, whatever happens: nothing that it follows from was lost."""
+        answer = await self.until_taken(make)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
     async def beat(self, runner: Runner) -> None:
         while not self.is_over:
-            await self.until_taken(runner.beat)
+            await self.took(runner.beat)
             await asyncio.sleep(0.2)
+
+    async def beat_seldom(self, runner: Runner, first_after: float) -> None:
+        """As a runner without work does, only faster: it does not come at once when the server is back."""
+        await asyncio.sleep(first_after)
+        while not self.is_over:
+            answer = await self.said(runner.beat())
+            assert answer.status_code in (200, 503), answer.text
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def ask(self, target_id: str) -> None:
         """One scan after the other of a target."""
@@ -69,22 +92,27 @@ class Fleet:
         for number in itertools.count():
             if self.is_over:
                 return
-            job = (await self.until_taken(partial(runner.claim, f"{runner.id}-{number}", wait=0.3))).json()["job"]
+            job = (await self.took(partial(runner.claim, f"{runner.id}-{number}", wait=0.3)))["job"]
             if job is None:
                 continue
-            await self.until_taken(partial(runner.on_job, job, "start"))
-            ended = await self.until_taken(partial(runner.on_job, job, "finish", **ENDED))
-            assert ended.status_code == 200, ended.text
+            await self.took(partial(runner.on_job, job, "start"))
+            for event in EVENTS:
+                told = await self.took(partial(runner.on_job, job, "events", events=[event]))
+                assert told["ackedSeq"] == event["seq"]
+            await self.took(partial(runner.on_job, job, "finish", **{**ENDED, "lastSeq": len(EVENTS)}))
             self.acknowledged.append(job["scan"]["id"])
 
 
 @asynccontextmanager
 async def at_work(acme: Organization, size: int = 4) -> AsyncIterator[Fleet]:
     """The body happens to a fleet that works; at the end everyone has had the last answer."""
+    idle = [await acme.runner(f"idle-{number}") for number in range(IDLE)]
     runners = [await acme.runner(f"runner-{number}") for number in range(size)]
     targets = [(await acme.target(f"localhost:{3000 + number}"))["id"] for number in range(size)]
-    fleet = Fleet(acme, runners)
+    fleet = Fleet(acme, [*idle, *runners])
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+        for number, runner in enumerate(idle):
+            group.create_task(fleet.beat_seldom(runner, BEAT_SECONDS * number / IDLE))
         for runner, target in zip(runners, targets, strict=True):
             group.create_task(fleet.beat(runner))
             group.create_task(fleet.work(runner))
@@ -100,7 +128,7 @@ async def until_acknowledged(fleet: Fleet, number: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def check_record(database: Database, fleet: Fleet) -> None:
+async def check_record(settings: Settings, fleet: Fleet) -> None:
     """Nothing that was acknowledged is lost or done twice, nobody was called offline, and no answer was a surprise."""
     for answer in fleet.refusals:
         assert answer.status_code in (409, 503), answer.text
@@ -108,11 +136,28 @@ async def check_record(database: Database, fleet: Fleet) -> None:
             told = answer.json()
             assert (told["code"], told["retryable"], int(answer.headers["retry-after"]) >= 1) == ("database_unavailable", True, True)
     assert len(set(fleet.acknowledged)) == len(fleet.acknowledged)
-    async with database.reading() as work:
-        scans = {row.id: row for row in await work.db.execute(text("SELECT id, status, attempt FROM scans"))}
-        ended = await work.db.execute(text("SELECT subject_id, count(*) AS n FROM audit_events WHERE action = 'scan.ended' GROUP BY 1"))
-        offline = await work.db.scalar(text("SELECT count(*) FROM stream_events WHERE type = 'runner.offline'"))
-    assert {(scans[scan_id].status, scans[scan_id].attempt) for scan_id in fleet.acknowledged} == {("completed", 1)}
-    assert set(fleet.queued) <= set(scans)
-    assert {row.n for row in ended} == {1}
-    assert offline == 0
+    scans, events, sightings, ended, changes = await _rows(
+        settings,
+        "SELECT id, status, attempt FROM scans",
+        "SELECT scan_id, attempt, seq FROM scan_events ORDER BY 1, 2, 3",
+        "SELECT scan_id, count(*) FROM sightings GROUP BY 1",
+        "SELECT subject_id, count(*) FROM audit_events WHERE action = 'scan.ended' GROUP BY 1",
+        "SELECT type, count(*) FROM stream_events WHERE type LIKE 'runner.%' GROUP BY 1",
+    )
+    kept = {scan_id: (status, attempt) for scan_id, status, attempt in scans}
+    assert {kept[scan_id] for scan_id in fleet.acknowledged} == {("completed", 1)}
+    assert set(fleet.queued) <= set(kept)
+    for scan_id in fleet.acknowledged:
+        assert [(attempt, seq) for of_scan, attempt, seq in events if of_scan == scan_id] == [(1, event["seq"]) for event in EVENTS]
+    assert {number for scan_id, number in sightings if scan_id in fleet.acknowledged} == {1}
+    assert {number for _, number in ended} == {1}
+    assert dict(changes) == {"runner.enrolled": len(fleet.runners), "runner.online": len(fleet.runners)}
+
+
+async def _rows(settings: Settings, *queries: str) -> list[list[tuple[Any, ...]]]:
+    database = Database(settings.database_url, RealClock(), Signals())
+    try:
+        async with database.reading() as work:
+            return [[tuple(row) for row in await work.db.execute(text(query))] for query in queries]
+    finally:
+        await database.close()

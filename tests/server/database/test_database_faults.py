@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from apviso.server.resources import Writing
-from tests.server.database.fleet import at_work, check_record, until_acknowledged
-from tests.support.control_plane import Plane
+from apviso.server.settings import Settings
+from tests.server.database.fleet import OFFLINE_SECONDS, at_work, check_record, until_acknowledged
+from tests.server.database.processes import Turning, address_of, impatient, organization_behind, server_process
+from tests.support.clock import RealClock
+from tests.support.control_plane import Plane, running
 from tests.support.postgres import PostgresServer
 
 SECONDS = 60
-AWAY_SECONDS = 10
 END_OF_EVERY_CONNECTION = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'apviso'"
 OWN_PID = text("SELECT pg_backend_pid()")
 
@@ -95,27 +99,37 @@ async def test_lock_that_is_held_too_long_is_answered_in_bounded_time(frail: Pla
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
 
 
+# Whoever was away for longer than a heartbeat takes has to give amnesty, or everyone would be offline at once.
 @pytest.mark.slow
-async def test_database_that_is_away_for_ten_seconds_loses_nothing(frail: Plane, frail_server: PostgresServer) -> None:
-    acme = await frail.organization("Acme")
-
-    async with at_work(acme) as fleet:
-        await asyncio.to_thread(frail_server.be_away, AWAY_SECONDS)
+@pytest.mark.parametrize(
+    ("how", "seconds", "replicas", "timers"),
+    [(signal.SIGINT, 10, 1, {"restart_amnesty": 1}), (signal.SIGQUIT, 17, 2, {"restart_amnesty": 10, "offline_after": OFFLINE_SECONDS})],
+    ids=["shut down", "crashed"],
+)
+async def test_database_restarted_under_servers_at_work_loses_and_doubles_nothing(
+    frail_settings: Settings, frail_server: PostgresServer, how: signal.Signals, seconds: float, replicas: int, timers: dict[str, float]
+) -> None:
+    settings = impatient(frail_settings, **timers)
+    with ExitStack() as held:
+        processes = [held.enter_context(server_process(settings)) for _ in range(replicas)]
+        transport = Turning([await address_of(process) for process in processes])
+        async with organization_behind(transport, settings) as acme, at_work(acme) as fleet:
+            await asyncio.to_thread(frail_server.be_away, seconds, how)
+        assert [process.poll() for process in processes] == [None] * replicas
 
     assert fleet.statuses[503] > 0
-    await check_record(frail.resources.database, fleet)
+    await check_record(settings, fleet)
 
 
 @pytest.mark.slow
-async def test_connections_that_are_killed_again_and_again_lose_nothing(frail: Plane, frail_server: PostgresServer) -> None:
-    acme = await frail.organization("Acme")
-
-    async with at_work(acme) as fleet:
+async def test_connections_that_are_killed_again_and_again_lose_nothing(frail_settings: Settings, frail_server: PostgresServer) -> None:
+    settings = impatient(frail_settings, restart_amnesty=1, offline_after=OFFLINE_SECONDS)
+    async with running(settings, RealClock()) as frail, at_work(await frail.organization("Acme")) as fleet:
         for _ in range(12):
             await until_acknowledged(fleet, len(fleet.acknowledged) + 1)
             await asyncio.to_thread(frail_server.execute, END_OF_EVERY_CONNECTION)
 
-    await check_record(frail.resources.database, fleet)
+    await check_record(settings, fleet)
 
 
 @pytest.mark.slow

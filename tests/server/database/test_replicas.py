@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
-import httpx2
 import pytest
-from sqlalchemy import text
 
-from apviso.server.db.engine import Database
 from apviso.server.db.locks import HOUSE, MEMBERS
 from apviso.server.settings import Settings
-from apviso.server.signals import Signals
-from tests.server.database.conftest import RealClock
-from tests.server.database.fleet import at_work, check_record, until_acknowledged
-from tests.server.scans.situations import queued_scan, until_parked
-from tests.support.control_plane import Plane, running
+from tests.server.database.fleet import OFFLINE_SECONDS, at_work, check_record, until_acknowledged
+from tests.server.database.processes import Turning, address_of, impatient, organization_behind, server_process
+from tests.server.scans.situations import logged, queued_scan, until_in_line
+from tests.server.stream.reading import Stream, following
+from tests.support.clock import RealClock
+from tests.support.control_plane import Plane, on_a_socket, running
 from tests.support.people import Organization, Runner
 from tests.support.postgres import PostgresServer
 
@@ -59,7 +53,7 @@ async def test_scan_started_on_one_replica_is_claimed_on_another_at_once(frail: 
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     case = await queued_scan(acme, runner)
     async with at_once():
@@ -74,7 +68,7 @@ async def test_cancel_on_one_replica_ends_a_wait_on_another_at_once(frail: Plane
     case = await queued_scan(acme, runner)
     await case.running()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20, knownCancels=[]))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await case.cancel()
     async with at_once():
@@ -87,7 +81,7 @@ async def test_runner_revoked_on_one_replica_is_refused_on_another_at_once(frail
     acme = await frail.organization("Acme")
     runner = await acme.runner()
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
     async with at_once():
@@ -122,6 +116,67 @@ async def _until_listed(organization: Organization, **told: object) -> None:
             await asyncio.sleep(0.05)
 
 
+async def revoke(acme: Organization, runner: Runner) -> None:
+    (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
+
+
+async def rotate(_: Organization, runner: Runner) -> None:
+    runner.token = (await runner.call("POST", "/token")).raise_for_status().json()["token"]
+    # The first use of the new token ends the old one.
+    (await runner.beat()).raise_for_status()
+
+
+async def until_refused(runner: Runner) -> None:
+    while (await runner.beat()).status_code != 401:  # noqa: ASYNC110  # forgetting signals nobody
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", [revoke, rotate])
+async def test_token_ended_on_one_replica_is_forgotten_by_another_at_once(
+    frail: Plane, twin: Plane, end: Callable[[Organization, Runner], Awaitable[None]]
+) -> None:
+    acme = await frail.organization("Acme")
+    runner = await acme.runner()
+    elsewhere = through(twin, runner)
+    (await elsewhere.beat()).raise_for_status()
+    assert twin.resources.beats.find(elsewhere.token.split("_")[1]) is not None
+
+    await end(acme, runner)
+
+    async with at_once():
+        await until_refused(elsewhere)
+
+
+async def until_shown(stream: Stream, kind: str, scan_id: str) -> None:
+    while True:
+        event = await stream.next()
+        if (event.type, event.data.get("scanId", scan_id)) == (kind, scan_id):
+            return
+
+
+async def test_events_on_one_replica_are_shown_by_a_stream_on_another_at_once(frail: Plane, twin: Plane) -> None:
+    acme = await frail.organization("Acme")
+    runner = await acme.runner()
+    async with on_a_socket(twin) as wire, following(wire, "/api/v1/events", acme.key) as stream:
+        await stream.connected()
+        # Each of them right after the stream has looked: by itself it looks again 2 s later.
+        for _ in range(3):
+            case = await queued_scan(acme, runner)
+            async with at_once():
+                await until_shown(stream, "scan.created", case.scan_id)
+
+
+async def test_log_on_one_replica_is_shown_by_a_stream_on_another_at_once(frail: Plane, twin: Plane) -> None:
+    acme = await frail.organization("Acme")
+    case = await queued_scan(acme, await acme.runner())
+    job = await case.running()
+    async with on_a_socket(twin) as wire, following(wire, f"/api/v1/scans/{case.scan_id}/log", acme.key) as stream:
+        for number in range(1, 4):
+            (await case.runner.on_job(job, "events", events=[logged(number)])).raise_for_status()
+            async with at_once():
+                await until_shown(stream, "log", case.scan_id)
+
+
 async def test_hints_reach_other_replicas_again_after_every_connection_was_killed(
     frail: Plane, twin: Plane, frail_server: PostgresServer
 ) -> None:
@@ -131,7 +186,7 @@ async def test_hints_reach_other_replicas_again_after_every_connection_was_kille
     await asyncio.to_thread(frail_server.execute, ended)
     await _until_together(frail_server, 2)
     waiting = asyncio.create_task(through(twin, runner).claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     await queued_scan(acme, runner)
     async with at_once():
@@ -145,65 +200,13 @@ async def test_duties_are_done_by_one_replica_and_taken_over_when_it_ends(frail_
         async with running(frail_settings, RealClock()) as first:
             second = await second_to_end.enter_async_context(running(frail_settings, RealClock()))
             assert [await plane.resources.replica.keeps_house() for plane in (first, second)] == [True, False]
+            assert [plane.resources.replica.is_keeping_house for plane in (first, second)] == [True, False]
             assert second.resources.amnesty_until == first.resources.amnesty_until
 
         assert await second.resources.replica.keeps_house()
 
 
 # ---- three processes
-
-
-class Turning(httpx2.AsyncBaseTransport):
-    """Gives each request to the next address, as a load balancer does, and passes over those that do not answer."""
-
-    def __init__(self, addresses: list[httpx2.URL]) -> None:
-        self.addresses = addresses
-        self._turn = 0
-        self._inner = httpx2.AsyncHTTPTransport()
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self._turn += 1
-        for turn in range(self._turn, self._turn + 20):
-            address = self.addresses[turn % len(self.addresses)]
-            request.url = request.url.copy_with(host=address.host, port=address.port)
-            try:
-                answer = await self._inner.handle_async_request(request)
-                # Who dies in the middle of an answer has not answered.
-                return httpx2.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
-            except httpx2.TransportError:
-                await asyncio.sleep(0.05)
-        raise httpx2.ConnectError("nobody answers", request=request)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from apviso.cli import main; main()", *words]
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    limits = {f"APVISO_{name}_PER_MINUTE": "1000000" for name in ("REQUESTS", "DAEMON_REQUESTS", "ENROLLMENTS")}
-    return {**os.environ, **limits, "APVISO_DATA_DIR": str(settings.data_dir), "APVISO_DATABASE_URL": settings.database_url}
-
-
-@contextmanager
-def server_process(settings: Settings) -> Iterator[subprocess.Popen[str]]:
-    log = (settings.data_dir / "servers.log").open("a")
-    process = subprocess.Popen(_command("server", "--port", "0"), stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(settings))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(SECONDS)
-        log.close()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def _address(process: subprocess.Popen[str]) -> httpx2.URL:
-    assert process.stdout is not None
-    return httpx2.URL(process.stdout.readline().split()[-1])
 
 
 async def _until_together(server: PostgresServer, number: int) -> None:
@@ -218,30 +221,18 @@ async def _until_together(server: PostgresServer, number: int) -> None:
 async def test_three_replicas_killed_one_by_one_under_load_lose_and_double_nothing(
     frail_settings: Settings, frail_server: PostgresServer
 ) -> None:
+    settings = impatient(frail_settings, restart_amnesty=1, offline_after=OFFLINE_SECONDS)
     with ExitStack() as held:
-        processes = [held.enter_context(server_process(frail_settings)) for _ in range(3)]
-        addresses = [await asyncio.to_thread(_address, process) for process in processes]
-        told = await asyncio.to_thread(
-            subprocess.run, _command("admin", "bootstrap", "--json"), capture_output=True, check=True, env=_environment(frail_settings)
-        )
-        way_in = json.loads(told.stdout)
-        transport = Turning(addresses)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://control-plane", timeout=SECONDS) as client:
-            acme = Organization(client, way_in["organizationId"], way_in["apiKey"])
-            async with at_work(acme, 6) as fleet:
-                for process in processes[:2]:
-                    process.send_signal(signal.SIGKILL)
-                    await until_acknowledged(fleet, len(fleet.acknowledged) + 6)
-                fourth = held.enter_context(server_process(frail_settings))
-                addresses.append(await asyncio.to_thread(_address, fourth))
-                processes[2].send_signal(signal.SIGKILL)
+        processes = [held.enter_context(server_process(settings)) for _ in range(3)]
+        transport = Turning([await address_of(process) for process in processes])
+        async with organization_behind(transport, settings) as acme, at_work(acme, 6) as fleet:
+            for process in processes[:2]:
+                process.send_signal(signal.SIGKILL)
                 await until_acknowledged(fleet, len(fleet.acknowledged) + 6)
+            fourth = held.enter_context(server_process(settings))
+            transport.addresses.append(await address_of(fourth))
+            processes[2].send_signal(signal.SIGKILL)
+            await until_acknowledged(fleet, len(fleet.acknowledged) + 6)
         await _until_together(frail_server, 1)
 
-    database = Database(frail_settings.database_url, RealClock(), Signals())
-    await check_record(database, fleet)
-    async with database.reading() as work:
-        changes = await work.db.execute(text("SELECT type, count(*) FROM stream_events WHERE type LIKE 'runner.%' GROUP BY 1"))
-        counted = {row[0]: row[1] for row in changes}
-    await database.close()
-    assert counted == {"runner.enrolled": 6, "runner.online": 6}
+    await check_record(settings, fleet)

@@ -8,7 +8,7 @@ import pytest
 from apviso.server.fastlane import write_beats
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
-from tests.support.control_plane import Plane
+from tests.support.control_plane import Plane, answered_from_memory
 from tests.support.people import Organization, Runner
 
 
@@ -50,7 +50,7 @@ def comparable(answer: httpx2.Response) -> tuple[int, Any, dict[str, str]]:
 
 async def test_answer_is_the_same_on_both_ways(plane: Plane, runner: Runner) -> None:
     fast = await runner.beat()
-    plane.resources.beats.forget_everyone()
+    plane.app.has_fast_lane = False
 
     documented = await runner.beat()
 
@@ -83,6 +83,7 @@ async def test_offered_request_id_is_kept_and_an_odd_one_is_not(runner: Runner) 
 async def test_heartbeat_that_says_something_new_is_written_at_once(
     said: dict[str, Any], plane: Plane, acme: Organization, runner: Runner, clock: Clock
 ) -> None:
+    await write_beats(plane.resources)
     clock.pass_by(seconds=15)
 
     (await runner.beat(**said)).raise_for_status()
@@ -116,11 +117,20 @@ async def test_bad_body_is_refused_as_on_the_documented_way(sent: dict[str, Any]
         return await runner.client.post("/api/runner/heartbeat", **{**sent, "headers": headers})
 
     fast = await ask()
-    plane.resources.beats.forget_everyone()
+    plane.app.has_fast_lane = False
     documented = await ask()
 
     assert fast.status_code == documented.status_code >= 400
     assert {**fast.json(), "requestId": ""} == {**documented.json(), "requestId": ""}
+
+
+async def test_runner_that_this_process_has_not_heard_of_is_read_and_answered_from_memory(plane: Plane, runner: Runner) -> None:
+    plane.resources.beats.forget_everyone()
+    before = await answered_from_memory(plane, "heartbeat")
+
+    (await runner.beat()).raise_for_status()
+
+    assert await answered_from_memory(plane, "heartbeat") == before + 1
 
 
 @pytest.mark.parametrize("change", ["revoke", "pause", "rotate-token"])

@@ -83,9 +83,17 @@ async def pass_keeping_alive(clock: Clock, seconds: float, *runners: Runner) -> 
         (await runner.beat()).raise_for_status()
 
 
+async def until_in_line(organization: Organization, claims: int = 1) -> None:
+    """Until this many claims have looked for a job and wait for one."""
+    await _until_shown(organization, f"apviso_claims_waiting {claims}.0\n")
+
+
 async def until_parked(organization: Organization, requests: int = 1) -> None:
     """Until this many long polls and streams are held open."""
-    shown = f"apviso_parked_requests {requests}.0\n"
+    await _until_shown(organization, f"apviso_parked_requests {requests}.0\n")
+
+
+async def _until_shown(organization: Organization, shown: str) -> None:
     async with asyncio.timeout(ENOUGH_SECONDS):
         while shown not in (await organization.client.get("/metrics")).text:  # noqa: ASYNC110  # parking signals nobody
             await asyncio.sleep(0.01)

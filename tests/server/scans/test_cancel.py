@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.server.scans.situations import ENDED, Case, pass_keeping_alive, until_parked
+from tests.server.scans.situations import ENDED, Case, pass_keeping_alive, until_in_line
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization
@@ -116,7 +116,7 @@ async def test_cancel_that_was_known_when_the_wait_began_does_not_end_it_again(c
     await case.cancel()
 
     waiting = asyncio.create_task(case.runner.claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
     done, _ = await asyncio.wait({waiting}, timeout=0.3)
     waiting.cancel()
 

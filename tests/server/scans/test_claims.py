@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.server.scans.situations import ENDED, ENOUGH_SECONDS, Case, queued_scan, until_parked
+from tests.server.scans.situations import ENDED, ENOUGH_SECONDS, Case, queued_scan, until_in_line
 from tests.support.clock import Clock
 from tests.support.people import Organization, Runner, register
 
@@ -155,7 +155,7 @@ async def test_claim_without_free_slots_gets_nothing(case: Case) -> None:
 async def test_claim_that_waits_is_woken_by_a_new_scan(acme: Organization, runner: Runner) -> None:
     async with asyncio.timeout(ENOUGH_SECONDS), asyncio.TaskGroup() as group:
         waiting = group.create_task(runner.claim(wait=30))
-        await until_parked(acme)
+        await until_in_line(acme)
 
         case = await queued_scan(acme, runner)
 
@@ -166,7 +166,7 @@ async def test_claim_that_waits_is_woken_by_resume(case: Case) -> None:
     await case.organization.post(f"/runners/{case.runner.id}/pause")
     async with asyncio.timeout(ENOUGH_SECONDS), asyncio.TaskGroup() as group:
         waiting = group.create_task(case.runner.claim(wait=30))
-        await until_parked(case.organization)
+        await until_in_line(case.organization)
 
         await case.organization.post(f"/runners/{case.runner.id}/resume")
 
@@ -177,7 +177,7 @@ async def test_claim_that_waits_is_woken_by_a_cancel(case: Case) -> None:
     await case.running()
     async with asyncio.timeout(ENOUGH_SECONDS), asyncio.TaskGroup() as group:
         waiting = group.create_task(case.runner.claim(wait=30, freeSlots=0))
-        await until_parked(case.organization)
+        await until_in_line(case.organization)
 
         await case.cancel()
 
@@ -229,7 +229,7 @@ async def test_claim_by_an_ephemeral_runner_is_one_job_in_its_life(acme: Organiz
 
 async def test_claim_that_waits_when_its_runner_is_revoked_ends_with_the_reason(acme: Organization, runner: Runner) -> None:
     waiting = asyncio.create_task(runner.claim(wait=20))
-    await until_parked(acme)
+    await until_in_line(acme)
 
     (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
     answer = await asyncio.wait_for(waiting, ENOUGH_SECONDS)
@@ -238,8 +238,8 @@ async def test_claim_that_waits_when_its_runner_is_revoked_ends_with_the_reason(
 
 
 async def test_claim_that_waits_when_its_runner_says_goodbye_gets_no_job(acme: Organization, runner: Runner) -> None:
-    waiting = asyncio.create_task(runner.claim(wait=1))
-    await until_parked(acme)
+    waiting = asyncio.create_task(runner.claim(wait=3))
+    await until_in_line(acme)
 
     (await runner.call("POST", "/goodbye")).raise_for_status()
     case = await queued_scan(acme, runner, whenUnavailable="queue")

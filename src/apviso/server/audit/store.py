@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import uuid_utils
@@ -17,6 +19,16 @@ SYSTEM = "system"
 OPERATOR = "operator"
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One event of many: who did it, to what (type, id), and what is to be known of it, which holds no secret."""
+
+    actor: str
+    subject: tuple[str, str]
+    request_id: str | None
+    details: dict[str, Any]
+
+
 async def record(
     work: Work,
     organization_id: OrganizationId,
@@ -27,19 +39,26 @@ async def record(
     **details: Any,
 ) -> None:
     """Write one event in the transaction of the change itself. `subject` is (type, id); details hold no secret."""
-    await work.db.execute(
-        insert(AuditRow).values(
-            id=str(uuid_utils.uuid7()),
-            organization_id=organization_id,
-            at=work.now,
-            actor=actor,
-            action=action,
-            subject_type=subject[0],
-            subject_id=subject[1],
-            details=details,
-            request_id=request_id,
-        )
-    )
+    await record_all(work, organization_id, action, [Entry(actor, subject, request_id, details)])
+
+
+async def record_all(work: Work, organization_id: OrganizationId, action: str, events: Sequence[Entry]) -> None:
+    """Write one event for each entry, of the same action."""
+    rows = [
+        {
+            "id": str(uuid_utils.uuid7()),
+            "organization_id": organization_id,
+            "at": work.now,
+            "actor": event.actor,
+            "action": action,
+            "subject_type": event.subject[0],
+            "subject_id": event.subject[1],
+            "details": event.details,
+            "request_id": event.request_id,
+        }
+        for event in events
+    ]
+    await work.db.execute(insert(AuditRow), rows)
 
 
 async def list_events(work: Work, organization_id: OrganizationId, subject_id: str | None, page: Page) -> tuple[list[AuditEvent], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,7 +41,6 @@ class KnownRunner:
     first_used_at: datetime | None
     goodbye_at: datetime | None
     job_id: JobId | None = None
-    valid_until: datetime | None = None
 
 
 async def find_api_key(work: Work, prefix: str) -> KnownKey | None:
@@ -77,7 +76,6 @@ async def find_runner(work: Work, prefix: str) -> KnownRunner | None:
                 RunnerRow.goodbye_at,
                 token.secret_sha256,
                 token.first_used_at,
-                token.valid_until,
             )
             .join(token, token.runner_id == RunnerRow.id)
             .where(token.prefix == prefix)
@@ -86,7 +84,7 @@ async def find_runner(work: Work, prefix: str) -> KnownRunner | None:
     ).one_or_none()
     if row is None:
         return None
-    return replace(_known(row, row.secret_sha256, row.first_used_at), valid_until=row.valid_until)
+    return _known(row, row.secret_sha256, row.first_used_at)
 
 
 def _known(row: Any, digest: str, first_used_at: datetime | None, job_id: JobId | None = None) -> KnownRunner:

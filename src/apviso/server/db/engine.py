@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, event, insert, make_url, text
+from sqlalchemy import Engine, QueuePool, event, insert, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from apviso.protocol.wire import OrganizationId, RunnerId
@@ -18,6 +19,7 @@ from apviso.server.db.faults import as_refusal
 from apviso.server.db.locks import StreamLock, take
 from apviso.server.db.schema import StreamRow
 from apviso.server.errors import DatabaseUnavailable
+from apviso.server.metrics import DATABASE_RETRIES, transaction_measured
 from apviso.server.signals import Signals
 
 Result = TypeVar("Result")
@@ -71,12 +73,14 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Work]:
+        asked = time.perf_counter()
         async with self._writer(), self._connected(self.engine) as connection:
             await connection.begin()
-            work = Work(connection, self.clock())
-            yield work
-            await append_news(work)
-            await _commit(connection)
+            with transaction_measured("write", asked):
+                work = Work(connection, self.clock())
+                yield work
+                await append_news(work)
+                await _commit(connection)
         for call in work.afterwards:
             call()
         self._signals.touch(work.touched)
@@ -86,8 +90,10 @@ class Database:
     @asynccontextmanager
     async def reading(self, *, aside: bool = False) -> AsyncIterator[Work]:
         """`aside` sees what is committed, whatever transaction asks for it, and never waits for one."""
+        asked = time.perf_counter()
         async with self._connected(self.aside if aside else self.engine) as connection:
-            yield Work(await connection.execution_options(reads_only=True), self.clock())
+            with transaction_measured("read", asked):
+                yield Work(await connection.execution_options(reads_only=True), self.clock())
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -110,12 +116,18 @@ class Database:
                 if not refusal.may_repeat:
                     raise
             await asyncio.sleep(jittered(pause))
+            DATABASE_RETRIES.inc()
         return await unit()
 
     async def is_reachable(self) -> bool:
         async with self.engine.connect() as connection:
             await (await connection.execution_options(reads_only=True)).execute(text("SELECT 1"))
         return True
+
+    @property
+    def connections_in_use(self) -> int:
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from apviso.server.errors import DatabaseUnavailable
+from apviso.server.metrics import DATABASE_FAILURES
 
 log = structlog.get_logger("apviso.database")
 RETRY_AFTER = 2.0
@@ -34,10 +35,10 @@ def as_refusal(error: Exception) -> DatabaseUnavailable | None:
         return _of_driver(error)
     # A connection that dies at the wrong moment leaves the driver in a state that it did not expect.
     if isinstance(error, asyncpg.InternalClientError):
-        return _refusal(type(error).__name__, may_repeat=True)
+        return _refusal("away", type(error).__name__, may_repeat=True)
     # The driver's own time-outs, and connections that could not be opened, come as they are.
     if isinstance(error, PoolTimeout | OSError):
-        return _refusal(type(error).__name__, may_repeat=not isinstance(error, PoolTimeout | TimeoutError))
+        return _refusal("no_connection", type(error).__name__, may_repeat=not isinstance(error, PoolTimeout | TimeoutError))
     return None
 
 
@@ -45,15 +46,16 @@ def _of_driver(error: DBAPIError) -> DatabaseUnavailable | None:
     code = getattr(error.orig, "sqlstate", None) or ""
     name = type(error.orig.__cause__ or error.orig).__name__ if error.orig is not None else type(error).__name__
     if code in GAVE_WAY or name == _OUTDATED_PLAN:
-        return _refusal(name, may_repeat=True)
+        return _refusal("gave_way", name, may_repeat=True)
     if error.connection_invalidated or code in AWAY or code.startswith(_CONNECTION_EXCEPTION):
-        return _refusal(name, may_repeat=True)
+        return _refusal("away", name, may_repeat=True)
     if code in BUSY | OTHER_SCHEMA or isinstance(error, OperationalError | InterfaceError):
-        return _refusal(name, may_repeat=False)
+        return _refusal("busy" if code in BUSY else "other", name, may_repeat=False)
     return None
 
 
-def _refusal(name: str, *, may_repeat: bool) -> DatabaseUnavailable:
+def _refusal(kind: str, name: str, *, may_repeat: bool) -> DatabaseUnavailable:
+    DATABASE_FAILURES.labels(kind).inc()
     log.warning("database failed", error=name, may_repeat=may_repeat)
     refusal = DatabaseUnavailable(retry_after=RETRY_AFTER)
     refusal.may_repeat = may_repeat

@@ -96,6 +96,11 @@ class Replica:
             return False
         return self._keeps_house and not self._connection.is_closed()
 
+    @property
+    def is_keeping_house(self) -> bool:
+        """As `keeps_house` last found, without asking."""
+        return self._is_alone or (self._keeps_house and self._connection is not None and not self._connection.is_closed())
+
     # ---- telling and hearing
 
     def _owe(self, topic: str) -> None:

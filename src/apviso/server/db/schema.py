@@ -26,6 +26,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 _ID = String(36)
+_IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
+_IS_FOR_SOME = text("status = 'pending_runner' AND (requested_runner_id IS NOT NULL OR avoid_runner_id IS NOT NULL)")
 _IS_ACTIVE = text("status IN ('pending_runner', 'assigned', 'running', 'stale')")
 _IS_LIVE = text("ended_at IS NULL")
 _IS_QUEUED = text("status = 'pending_runner'")
@@ -216,6 +218,17 @@ class ScanRow(Table):
         Index(None, "organization_id", "status"),
         Index(None, "target_id", "status"),
         Index(None, "status", "not_before"),
+        # What a claim may find, oldest first; and those of them that not every runner may take.
+        Index(
+            "ix_scans_anybodys",
+            "organization_id",
+            "target_visibility",
+            "created_at",
+            "id",
+            sqlite_where=_IS_ANYBODYS,
+            postgresql_where=_IS_ANYBODYS,
+        ),
+        Index("ix_scans_for_some", "organization_id", "created_at", sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME),
         # Two scans never run against one target; the database itself keeps that.
         Index("uq_scans_active_target", "target_id", unique=True, sqlite_where=_IS_ACTIVE, postgresql_where=_IS_ACTIVE),
         # The timers: how long a scan waits, and which are with a runner, whatever else is queued or has ended.

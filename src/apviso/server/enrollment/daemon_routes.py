@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import uuid_utils
 from fastapi import APIRouter, Body, Request
-from prometheus_client import Counter
 
 from apviso.protocol.daemon import Registered, RegisteredRunner, Registration
 from apviso.protocol.tokens import Namespace, Token, new_token, parse_token
 from apviso.protocol.wire import RunnerId
 from apviso.server.audit import store as audit
+from apviso.server.correlation import belongs_to
 from apviso.server.db.engine import Work
 from apviso.server.enrollment import store
 from apviso.server.enrollment.exchange import Exchange, KnownEnrollment, digest_of, judge
@@ -26,10 +28,12 @@ from apviso.server.errors import (
     LicenseLimitReached,
     MalformedJson,
     RateLimited,
+    Refusal,
     RunnerNotFound,
     responses,
 )
 from apviso.server.licensing.current import current_license
+from apviso.server.metrics import ENROLLMENTS
 from apviso.server.organizations import store as organizations
 from apviso.server.resources import Plant, Resources, Writing
 from apviso.server.runners import store as runners
@@ -37,7 +41,6 @@ from apviso.server.runners.watch import observe, policy_of
 from apviso.server.stream import store as stream
 
 router = APIRouter(prefix="/api/runner", tags=["daemon"])
-ENROLLMENTS = Counter("apviso_enrollments_total", "Exchanges of enrollment tokens", ["result"])
 
 EXAMPLE = {
     "enrollmentToken": "apve_a1b2c3d4e5f6_redacted",
@@ -77,15 +80,18 @@ async def register(request: Request, told: Annotated[Registration, Body(examples
     A repeat with the same `exchangeKey` within 10 minutes gives the same runner a fresh token: a lost answer burns nothing.
     """
     client = request.client.host if request.client else "unknown"
-    request.state.rate_headers = plant.enrollment_throttle.take(client).headers()
-    known = await _verified(work, told.enrollment_token)
-    exchange_key = digest_of(told.exchange_key)
-    if judge(known, exchange_key, work.now, plant.settings.timers.exchange_retry_window) is Exchange.REPEAT:
-        runner_id, name, token = await _repeat(work, known)
-    else:
-        await _within_license(work, plant, known)
-        runner_id, name, token = await _enroll(work, plant, known, told, exchange_key, request.state.request_id)
-    ENROLLMENTS.labels("ok").inc()
+    with _refusals_counted():
+        request.state.rate_headers = plant.enrollment_throttle.take(client).headers()
+        known = await _verified(work, told.enrollment_token)
+        exchange_key = digest_of(told.exchange_key)
+        result = judge(known, exchange_key, work.now, plant.settings.timers.exchange_retry_window)
+        if result is Exchange.REPEAT:
+            runner_id, name, token = await _repeat(work, known)
+        else:
+            await _within_license(work, plant, known)
+            runner_id, name, token = await _enroll(work, plant, known, told, exchange_key, request.state.request_id)
+    belongs_to(organization_id=known.organization_id, runner_id=runner_id)
+    work.afterwards.append(ENROLLMENTS.labels("repeated" if result is Exchange.REPEAT else "enrolled").inc)
     return Registered(
         token=token.reveal(),
         runner=RegisteredRunner(id=runner_id, name=name),
@@ -94,12 +100,20 @@ async def register(request: Request, told: Annotated[Registration, Body(examples
     )
 
 
+@contextmanager
+def _refusals_counted() -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        ENROLLMENTS.labels(refusal.code).inc()
+        raise
+
+
 async def _verified(work: Work, text: str) -> KnownEnrollment:
     """What is wrong with a token is told only to whoever holds its secret."""
     token = parse_token(text)
     known = await store.find(work, token.prefix) if token is not None and token.namespace is Namespace.ENROLLMENT else None
     if token is None or known is None or not token.matches(known.digest):
-        ENROLLMENTS.labels("refused").inc()
         raise EnrollmentTokenInvalid
     return known
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
-from prometheus_client import Counter
 
 from apviso.protocol.daemon import EventBatch, EventsAnswer
 from apviso.protocol.findings import ReportedFinding
@@ -19,6 +18,7 @@ from apviso.server.errors import LeaseLost, SequenceGap, problem_response, respo
 from apviso.server.findings import store
 from apviso.server.findings.fingerprint import fingerprint
 from apviso.server.findings.score import scored
+from apviso.server.metrics import FENCED
 from apviso.server.resources import Writing
 from apviso.server.scans import store as scans
 from apviso.server.scans.daemon_routes import ON_A_JOB, of_caller
@@ -28,7 +28,6 @@ from apviso.server.signals import log_topic
 from apviso.server.stream import store as stream
 
 router = APIRouter(prefix="/api/runner/jobs", tags=["daemon"])
-FENCED = Counter("apviso_fenced_writes_total", "Calls for attempts that no longer held the lease")
 EXAMPLE = {"attempt": 1, "events": [{"seq": 1, "at": "2026-05-03T09:15:32Z", "type": "log", "level": "info", "message": "hello"}]}
 
 

@@ -6,19 +6,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from apviso.protocol.daemon import Heartbeat, HeartbeatAnswer
+from apviso.protocol.daemon import Directives, Heartbeat, HeartbeatAnswer
+from apviso.protocol.states import RunnerStatus
 from apviso.server.runners.facts import RunnerFacts
-from apviso.server.runners.presence import Presence, PresencePolicy, admin_state_at, presence_of
+from apviso.server.runners.presence import PresencePolicy, admin_state_at, presence_of
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """A runner as its last heartbeat left it: the digest of its token, how it stood, and the answer without interval and time."""
+    """A runner as its last heartbeat left it: the digest of its token, how it was noted to stand, what it is told, the answer without
+    interval and time, and the nonces of its latest claims."""
 
     facts: RunnerFacts
     digest: str = field(repr=False)
-    presence: Presence
+    noted: tuple[RunnerStatus, tuple[str, ...]]
+    directives: Directives
     answer_parts: tuple[bytes, bytes]
+    nonces: frozenset[str] = field(repr=False)
+
+    def moved_to(self, facts: RunnerFacts) -> Remembered:
+        return Remembered(facts, self.digest, self.noted, self.directives, self.answer_parts, self.nonces)
 
     def answer(self, interval_ms: int, server_time: str) -> bytes:
         """What the runner is told now, where nothing but these two may have changed."""
@@ -26,32 +33,48 @@ class Remembered:
         return b'%s%d%s%s"}' % (head, interval_ms, middle, server_time.encode())
 
 
-def remembered(runner: RunnerFacts, digest: str, presence: Presence, answer: HeartbeatAnswer) -> Remembered:
-    """`answer` is what the runner has just been told; only the interval, and the time, which comes last, will be others."""
+def remembered(runner: RunnerFacts, digest: str, answer: HeartbeatAnswer, nonces: frozenset[str]) -> Remembered:
+    """`answer` is what the runner would be told now; only the interval, and the time, which comes last, will be others."""
     told, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
     head, interval, rest = told.partition('"heartbeatIntervalMs":')
-    return Remembered(runner, digest, presence, ((head + interval).encode(), (rest[rest.index(",") :] + name).encode()))
+    parts = (head + interval).encode(), (rest[rest.index(",") :] + name).encode()
+    noted = answer.runner.status, tuple(runner.observed_reasons or ())
+    return Remembered(runner, digest, noted, answer.directives, parts, nonces)
 
 
 def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: PresencePolicy) -> RunnerFacts | None:
     """The runner after `beat`; None where the documented way must be taken: history, other rows or people have to learn of something."""
     facts = known.facts
-    if beat.boot_id != facts.boot_id or beat.beat_seq <= facts.beat_seq:
-        return None
-    if facts.revoked_at is not None or facts.goodbye_at is not None or facts.duplicate_seen_at is not None:
-        return None
-    if (
-        facts.last_heartbeat_at is None
-        or not facts.last_heartbeat_at <= now <= facts.last_heartbeat_at + policy.timers.heartbeat_late_after
-    ):
+    if beat.boot_id != facts.boot_id or beat.beat_seq <= facts.beat_seq or not is_in_touch(known, now, policy):
         return None
     after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **told(beat)})
     if any(getattr(after, name) != getattr(facts, name) for name in _LASTING):
         return None
-    presence = presence_of(after, now, policy)
-    if (presence.status, presence.reasons) != (known.presence.status, known.presence.reasons):
-        return None
-    return after if admin_state_at(after, now) is admin_state_at(facts, facts.last_heartbeat_at) else None
+    return after if _stands_as_noted(known, after, now, policy) else None
+
+
+def may_wait(known: Remembered, nonce: str, now: datetime, until: datetime, policy: PresencePolicy) -> bool:
+    """Whether a claim of this runner may wait `until` then by what is remembered: it repeats none, holds no job, and need not be noted
+    as a contact, because the next one comes before its silence counts."""
+    facts = known.facts
+    if nonce in known.nonces or facts.live_leases > 0 or not is_in_touch(known, now, policy):
+        return False
+    silent_at = facts.last_contact_at and facts.last_contact_at + policy.timers.offline_after
+    return silent_at is not None and until < silent_at and _stands_as_noted(known, facts, now, policy)
+
+
+def is_in_touch(known: Remembered, now: datetime, policy: PresencePolicy) -> bool:
+    """Whether its last heartbeat is not late, and nothing about it is special."""
+    facts = known.facts
+    if facts.revoked_at is not None or facts.goodbye_at is not None or facts.duplicate_seen_at is not None:
+        return False
+    last = facts.last_heartbeat_at
+    return last is not None and last <= now <= last + policy.timers.heartbeat_late_after
+
+
+def _stands_as_noted(known: Remembered, facts: RunnerFacts, now: datetime, policy: PresencePolicy) -> bool:
+    presence = presence_of(facts, now, policy)
+    return (presence.status, presence.reasons) == known.noted and admin_state_at(facts, now) is known.directives.admin_state
 
 
 # What is written behind is only what differs from one heartbeat to the next.

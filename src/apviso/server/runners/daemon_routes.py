@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from apviso.protocol.daemon import BeatingRunner, Directives, Heartbeat, HeartbeatAnswer, NewRunnerToken
+from apviso.protocol.daemon import BeatingRunner, Heartbeat, HeartbeatAnswer, NewRunnerToken
 from apviso.protocol.tokens import Namespace, new_token
 from apviso.protocol.wire import RunnerId
 from apviso.server.access import CallingRunner
@@ -26,9 +26,8 @@ from apviso.server.errors import (
 )
 from apviso.server.resources import Plant, Resources, Writing
 from apviso.server.runners import store
-from apviso.server.runners.beats import remembered
+from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
-from apviso.server.runners.presence import admin_state_at
 from apviso.server.runners.watch import observe, policy_of
 from apviso.server.signals import jobs_topic, runner_topic
 
@@ -53,7 +52,6 @@ async def heartbeat(
     beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
 ) -> HeartbeatAnswer:
     """Say that the runner is alive and how it is; the answer says what is wanted of it. Never lists secrets."""
-    moment = plant.beats.moment(caller.id)
     await store.lock(work, caller.id)
     known = await store.get(work, caller.organization_id, caller.id)
     duplicate_for = plant.settings.timers.duplicate_identity_remembered
@@ -72,9 +70,8 @@ async def heartbeat(
         directives=await directives_for(work, plant, runner),
         server_time=work.now,
     )
-    if caller.is_lasting:
-        kept = remembered(runner, caller.digest, presence, answer)
-        work.afterwards.append(lambda: plant.beats.remember(caller.token.prefix, runner.id, kept, moment))
+    # Its next heartbeat is judged by how this one left it.
+    work.afterwards.append(lambda: plant.beats.forget(caller.id))
     return answer
 
 
@@ -89,17 +86,6 @@ def duplicate_seen_at(known: RunnerFacts, boot_id: str, now: datetime, remembere
 async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:
     if known.last_heartbeat_at is not None and work.now - known.last_heartbeat_at > plant.pace.timers.heartbeat_late_after:
         await store.add_gap(work, known.id, known.last_heartbeat_at)
-
-
-async def directives_for(work: Work, plant: Resources, runner: RunnerFacts) -> Directives:
-    """What the server wants of this runner now; the answers of heartbeat and claim carry the same."""
-    return Directives(
-        cancel_jobs=await store.list_cancelled_jobs(work, runner.id),
-        admin_state=admin_state_at(runner, work.now),
-        drain_deadline=runner.drain_deadline,
-        rotate_token=runner.rotate_requested_at is not None,
-        minimum_version=plant.settings.minimum_runner_version,
-    )
 
 
 @router.post("/token", responses=responses(*DENIED))

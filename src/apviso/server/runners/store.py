@@ -28,6 +28,8 @@ from apviso.server.signals import runner_topic
 
 # Rows of history in one answer.
 MAX_HISTORY = 1_000
+# Claims of a runner that may still be asked for again.
+MAX_NONCES = 20
 # As tables, for statements with many sets of values.
 _ROW = cast(Table, RunnerRow.__table__)
 _INTERVAL = cast(Table, RunnerIntervalRow.__table__)
@@ -86,6 +88,23 @@ async def list_locked(work: Work, runner_ids: Sequence[RunnerId]) -> list[Runner
     return [_facts(row) for row in rows.mappings()]
 
 
+async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tuple[RunnerFacts, str]]:
+    """Runners that are not revoked, by the prefix of their token, with its digest; without tokens that run out or were never used."""
+    token = RunnerTokenRow
+    rows = await work.db.execute(
+        _known()
+        .add_columns(token.prefix.label("of_prefix"), token.secret_sha256.label("of_digest"))
+        .join(token, token.runner_id == RunnerRow.id)
+        .where(token.prefix.in_(prefixes), token.valid_until.is_(None), token.first_used_at.is_not(None), RunnerRow.revoked_at.is_(None))
+    )
+    found: dict[str, tuple[RunnerFacts, str]] = {}
+    for row in rows.mappings():
+        values = dict(row)
+        prefix, digest = values.pop("of_prefix"), values.pop("of_digest")
+        found[prefix] = _facts(values), digest
+    return found
+
+
 async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> RunnerFacts:
     row = (
         (await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id == runner_id)))
@@ -97,9 +116,10 @@ async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> Ru
     return _facts(row)
 
 
-async def lock(work: Work, runner_id: RunnerId) -> None:
-    """Keep the runner's other calls waiting until this one is done: they count its slots, its boots and its tokens."""
-    await work.db.execute(select(RunnerRow.id).where(RunnerRow.id == runner_id).with_for_update(key_share=True))
+async def lock(work: Work, *runner_ids: RunnerId) -> None:
+    """Keep the runners' other calls waiting until this one is done: they count their slots, their boots and their tokens."""
+    wanted = select(RunnerRow.id).where(RunnerRow.id.in_(runner_ids)).order_by(RunnerRow.id)
+    await work.db.execute(wanted.with_for_update(key_share=True))
 
 
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:
@@ -243,15 +263,29 @@ async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, Runne
     return resumed
 
 
-async def list_cancelled_jobs(work: Work, runner_id: RunnerId) -> list[JobId]:
-    """Jobs that this runner still holds and should stop."""
+async def list_cancelled_jobs(work: Work, runner_ids: Collection[RunnerId]) -> dict[RunnerId, list[JobId]]:
+    """Jobs that these runners still hold and should stop."""
     rows = await work.db.execute(
-        select(ScanRow.job_id)
+        select(AttemptRow.runner_id, ScanRow.job_id)
         .join(AttemptRow, (AttemptRow.scan_id == ScanRow.id) & (AttemptRow.number == ScanRow.attempt))
-        .where(AttemptRow.runner_id == runner_id, AttemptRow.ended_at.is_(None), ScanRow.cancel_requested_at.is_not(None))
+        .where(AttemptRow.runner_id.in_(runner_ids), AttemptRow.ended_at.is_(None), ScanRow.cancel_requested_at.is_not(None))
         .order_by(ScanRow.cancel_requested_at)
     )
-    return list(rows.scalars())
+    found: dict[RunnerId, list[JobId]] = {}
+    for row in rows:
+        found.setdefault(row.runner_id, []).append(row.job_id)
+    return found
+
+
+async def list_nonces(work: Work, runner_ids: Collection[RunnerId]) -> dict[RunnerId, frozenset[str]]:
+    """The nonces of the latest claims that these runners got something by; who asks with an older one repeats nothing that was lost."""
+    place = func.row_number().over(partition_by=AttemptRow.runner_id, order_by=AttemptRow.assigned_at.desc()).label("place")
+    latest = select(AttemptRow.runner_id, AttemptRow.nonce, place).where(AttemptRow.runner_id.in_(runner_ids)).subquery()
+    rows = await work.db.execute(select(latest.c.runner_id, latest.c.nonce).where(latest.c.place <= MAX_NONCES))
+    found: dict[RunnerId, set[str]] = {}
+    for row in rows:
+        found.setdefault(row.runner_id, set()).add(row.nonce)
+    return {runner_id: frozenset(nonces) for runner_id, nonces in found.items()}
 
 
 async def record_observations(work: Work, seen: Sequence[tuple[RunnerFacts, Presence]]) -> None:

@@ -1,105 +1,251 @@
-"""Hands jobs to runners: one claim, one transaction, one attempt; the same nonce gets the same claim again."""
+"""Hands jobs to runners: each claim one attempt, several claims in one transaction; the same nonce gets the same claim again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from prometheus_client import Counter
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 
 from apviso.protocol.daemon import Claim, ClaimAnswer, ClaimedJob, ClaimedScan, Directives, Job, ScanImage
+from apviso.protocol.licenses import License
 from apviso.protocol.limits import PRESETS
-from apviso.protocol.states import Visibility
+from apviso.protocol.states import ScanStatus, Visibility
 from apviso.protocol.tokens import Namespace, Token
-from apviso.protocol.wire import ScanId
+from apviso.protocol.wire import OrganizationId, ScanId
 from apviso.server.access import DaemonCaller
 from apviso.server.audit import store as audit
 from apviso.server.db import findings
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
+from apviso.server.metrics import CLAIMS, jobs_claimed
 from apviso.server.organizations import store as organizations
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
-from apviso.server.runners.daemon_routes import directives_for
+from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import presence_of
 from apviso.server.runners.watch import policy_of
 from apviso.server.scans import store
 from apviso.server.scans.ending import tell
-from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.leases import why_not_claim
+from apviso.server.scans.matching import Taker, WaitingScan, match, may_take
 from apviso.server.targets import store as targets
+from apviso.server.targets.facts import KnownTarget
+from apviso.server.waiting import Outcome
 
-CLAIMS = Counter("apviso_claims_total", "Claims answered", ["result"])
+# How long a look at an organization's queue is good for where no hint says otherwise: delays run out without one.
+OUTLOOK_KEPT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a claiming runner stands: what it may take, why nothing, and what it should be told."""
+class Outlook:
+    """What an organization's runners can have, as seen at `at`: scans that wait, and what its license leaves."""
 
+    at: datetime
+    scans: Sequence[WaitingScan]
+    license: License
+    live_leases: int
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A claim and how the runner stands that makes it: what it may take, why nothing, and what it should be told."""
+
+    caller: DaemonCaller
+    claim: Claim
     runner: RunnerFacts
-    refusal: str | None
-    visibilities: list[Visibility]
     directives: Directives
-    has_work: bool
-    repeated: AttemptFacts | None
+    is_gone: Callable[[], Awaitable[bool]]
+    refusal: str | None = None
+    visibilities: frozenset[Visibility] = frozenset()
+    repeated: AttemptFacts | None = None
+
+    def judge(self, plant: Resources, outlook: Outlook, now: datetime) -> None:
+        presence = presence_of(self.runner, now, policy_of(plant))
+        self.refusal = why_not_claim(self.runner, presence, outlook.license, outlook.live_leases, self.claim.free_slots, now)
+        self.visibilities = reachable(self.runner, outlook.license)
+
+    def answer(self) -> ClaimAnswer:
+        """That there is no job."""
+        return ClaimAnswer(job=None, not_accepting=self.refusal, directives=self.directives)
 
 
-async def look(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim) -> Standing:
-    """Judge the runner without changing anything; most polls of a waiting fleet end here."""
-    runner = await runners.get(work, caller.organization_id, caller.id)
-    if runner.revoked_at is not None:
-        # Revoked while its poll was held open.
-        raise RunnerRevoked
-    held = await current_license(work, plant, caller.organization_id)
-    live = await store.count_live(work, caller.organization_id)
-    refusal = why_not_claim(runner, presence_of(runner, work.now, policy_of(plant)), held, live, claim.free_slots, work.now)
-    visibilities = [visibility for visibility in held.allowed_target_visibilities if runner.can_reach(visibility)]
-    has_work = refusal is None and await store.has_claimable(
-        work, caller.organization_id, caller.id, visibilities, _other_since(work.now, plant)
-    )
-    repeated = await store.find_claim(work, caller.id, claim.nonce)
-    return Standing(runner, refusal, visibilities, await directives_for(work, plant, runner), has_work, repeated)
+def reachable(runner: RunnerFacts, held: License) -> frozenset[Visibility]:
+    return frozenset(visibility for visibility in held.allowed_target_visibilities if runner.can_reach(visibility))
 
 
-def _other_since(now: datetime, plant: Resources) -> datetime:
+async def look_out(work: Work, plant: Resources, organization_id: OrganizationId) -> Outlook:
+    scans = await store.list_claimable(work, organization_id)
+    held = await current_license(work, plant, organization_id)
+    return Outlook(work.now, scans, held, await store.count_live(work, organization_id))
+
+
+async def look_out_for(plant: Resources, organization_ids: Collection[OrganizationId]) -> dict[OrganizationId, Outlook]:
+    """Look for several organizations, and keep what was seen for who comes next."""
+    moment = plant.waiting.moment
+    async with plant.database.reading() as work:
+        seen = {organization_id: await look_out(work, plant, organization_id) for organization_id in organization_ids}
+    for organization_id, outlook in seen.items():
+        plant.waiting.see(organization_id, outlook, moment)
+    return seen
+
+
+def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook | None:
+    """What was seen last, if it still holds."""
+    seen: Outlook | None = plant.waiting.line(organization_id).seen
+    return seen if seen is not None and timedelta(0) <= plant.database.clock() - seen.at <= OUTLOOK_KEPT else None
+
+
+async def look(plant: Resources, caller: DaemonCaller, claim: Claim, is_gone: Callable[[], Awaitable[bool]]) -> Ticket:
+    """Judge the runner without changing anything. Raises RunnerRevoked."""
+    moment = plant.waiting.moment
+    async with plant.database.reading() as work:
+        runner = await runners.get(work, caller.organization_id, caller.id)
+        if runner.revoked_at is not None:
+            # Revoked while its poll was held open.
+            raise RunnerRevoked
+        outlook = await look_out(work, plant, caller.organization_id)
+        ticket = Ticket(caller, claim, runner, await directives_for(work, plant, runner), is_gone)
+        ticket.judge(plant, outlook, work.now)
+        ticket.repeated = await store.find_claim(work, caller.id, claim.nonce)
+    plant.waiting.see(caller.organization_id, outlook, moment)
+    return ticket
+
+
+async def answer(
+    plant: Resources, caller: DaemonCaller, claim: Claim, wait_seconds: float, is_gone: Callable[[], Awaitable[bool]]
+) -> ClaimAnswer:
+    """A job, as soon as there is one for this runner; news of a cancel; or, after `wait_seconds`, that there is none and why."""
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    known = None if claim.known_cancels is None else set(claim.known_cancels)
+    while True:
+        ticket = await look(plant, caller, claim, is_gone)
+        if ticket.repeated is not None:
+            again = await _repeat(plant, ticket, ticket.repeated)
+            if again.job is not None:
+                return again
+            ticket.refusal = again.not_accepting
+        cancelled: set[str] = set(ticket.directives.cancel_jobs)
+        # Whoever does not say what it knows has heard of these by its heartbeat.
+        known = cancelled if known is None else known
+        if cancelled - known:
+            return ticket.answer()
+        given = await stand_in_line(plant, ticket, deadline)
+        if isinstance(given, ClaimAnswer):
+            return given
+        # Nobody would hear of the job: it is for the next who asks.
+        if given is not Outcome.LOOK_AGAIN or await is_gone():
+            return ticket.answer()
+
+
+async def stand_in_line(plant: Resources, ticket: Ticket, deadline: float) -> ClaimAnswer | Outcome:
+    """Wait until `deadline` of the loop's clock; where there may be something now, at least until it is known whether there is."""
+    organization_id, runner_id = ticket.caller.organization_id, ticket.caller.id
+    since = other_since(plant, plant.database.clock())
+    while True:
+        outlook = fresh_outlook(plant, organization_id)
+        wants_word = ticket.refusal is None and (
+            outlook is None or any(may_take(scan, runner_id, ticket.visibilities, since) for scan in outlook.scans)
+        )
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0 and not wants_word:
+            return Outcome.TIME_IS_UP
+        holds_jobs = ticket.runner.live_leases > 0
+        with plant.waiting.place(organization_id, runner_id, ticket, wants_word=wants_word, holds_jobs=holds_jobs) as place:
+            given: ClaimAnswer | Outcome = await place.wait(max(left, 0))
+        if given is not Outcome.NOTHING_NOW or left <= 0:
+            return given
+
+
+async def take(
+    work: Work, plant: Resources, organization_id: OrganizationId, wanted: Sequence[tuple[ScanId, Ticket]]
+) -> dict[Ticket, ClaimAnswer]:
+    """Claim these scans for these tickets of one organization, all in one transaction, in which everything is judged again.
+
+    A ticket that is not among the answers got nothing: it has to look again.
+    """
+    await runners.lock(work, *sorted({ticket.caller.id for _, ticket in wanted}))
+    await organizations.lock(work, organization_id)
+    held = await current_license(work, plant, organization_id)
+    live = await store.count_live(work, organization_id)
+    takers = await _takers(work, plant, organization_id, [ticket for _, ticket in wanted], held, live)
+    scans = await store.lock_claimable(work, organization_id, {scan_id for scan_id, _ in wanted}) if takers else []
+    pairs = match(scans, takers, other_since(plant, work.now), held.concurrent_job_limit - live)
+    return await _assign(work, plant, organization_id, pairs) if pairs else {}
+
+
+def other_since(plant: Resources, now: datetime) -> datetime:
     return now - plant.settings.timers.prefer_other_runner_for
 
 
-async def take(work: Work, plant: Resources, caller: DaemonCaller, claim: Claim) -> ClaimAnswer:
-    """Claim a job if there is one. Everything is judged again inside this transaction."""
-    await runners.lock(work, caller.id)
-    await organizations.lock(work, caller.organization_id)
-    standing = await look(work, plant, caller, claim)
-    if standing.repeated is not None:
-        return await _repeat(work, plant, caller, standing, standing.repeated)
-    scan = None
-    if standing.has_work:
-        scan = await store.find_claimable(work, caller.organization_id, caller.id, standing.visibilities, _other_since(work.now, plant))
-    if scan is None or not await store.assign(work, scan, caller.id):
-        return ClaimAnswer(job=None, not_accepting=standing.refusal, directives=standing.directives)
-    token = _job_token(caller, scan.id, scan.attempt + 1)
-    await store.add_attempt(work, scan, caller.id, claim.nonce, token, work.now + plant.settings.timers.lease)
-    await targets.record_scan(work, scan.target_id)
-    assigned = await store.get(work, caller.organization_id, scan.id)
-    tell(work, assigned, "assigned")
-    subject, details = ("scan", scan.id), {"attempt": assigned.attempt, "targetId": scan.target_id}
-    await audit.record(work, caller.organization_id, caller.actor, "scan.assigned", subject, caller.request_id, **details)
-    CLAIMS.labels("job").inc()
-    return ClaimAnswer(job=await _job(work, plant, assigned, caller, token), directives=standing.directives)
+async def _takers(
+    work: Work, plant: Resources, organization_id: OrganizationId, tickets: Sequence[Ticket], held: License, live: int
+) -> list[Taker[Ticket]]:
+    ids, nonces = {ticket.caller.id for ticket in tickets}, {ticket.claim.nonce for ticket in tickets}
+    found = await runners.list_by_id(work, organization_id, ids)
+    used = await store.list_used_nonces(work, ids, nonces)
+    policy, takers = policy_of(plant), list[Taker[Ticket]]()
+    for ticket in tickets:
+        runner, claim = found[ticket.caller.id], (ticket.caller.id, ticket.claim.nonce)
+        if claim in used or runner.revoked_at is not None:
+            continue
+        # One nonce, one claim, however often it is asked for at the same time.
+        used.add(claim)
+        if why_not_claim(runner, presence_of(runner, work.now, policy), held, live, ticket.claim.free_slots, work.now) is None:
+            takers.append(Taker(runner.id, reachable(runner, held), ticket, runner.free_slots))
+    return takers
 
 
-async def _repeat(work: Work, plant: Resources, caller: DaemonCaller, standing: Standing, attempt: AttemptFacts) -> ClaimAnswer:
+async def _assign(
+    work: Work, plant: Resources, organization_id: OrganizationId, pairs: Sequence[tuple[ScanFacts, Ticket]]
+) -> dict[Ticket, ClaimAnswer]:
+    made = [
+        NewAttempt(scan, ticket.caller.id, ticket.claim.nonce, _job_token(ticket.caller, scan.id, scan.attempt + 1))
+        for scan, ticket in pairs
+    ]
+    await store.assign(work, made)
+    await store.add_attempts(work, made, work.now + plant.settings.timers.lease)
+    target_ids = {scan.target_id for scan, _ in pairs}
+    await targets.record_scans(work, target_ids)
+    kept = await targets.list_by_id(work, organization_id, target_ids)
+    answers: dict[Ticket, ClaimAnswer] = {}
+    entries = []
+    for attempt, (scan, ticket) in zip(made, pairs, strict=True):
+        assigned = replace(scan, status=ScanStatus.ASSIGNED, attempt=scan.attempt + 1, runner_id=ticket.caller.id, not_before=None)
+        tell(work, assigned, "assigned")
+        details = {"attempt": assigned.attempt, "targetId": scan.target_id}
+        entries.append(audit.Entry(ticket.caller.actor, ("scan", scan.id), ticket.caller.request_id, details))
+        job = await _job(work, plant, assigned, kept[scan.target_id], ticket.caller, attempt.job_token)
+        answers[ticket] = ClaimAnswer(job=job, directives=ticket.directives)
+    await audit.record_all(work, organization_id, "scan.assigned", entries)
+    queued = [(work.now - scan.created_at).total_seconds() for scan, _ in pairs if scan.attempt == 0]
+    work.afterwards.append(partial(jobs_claimed, len(pairs), queued))
+    return answers
+
+
+async def _repeat(plant: Resources, ticket: Ticket, attempt: AttemptFacts) -> ClaimAnswer:
     """The answer to an earlier claim was lost: the same job, unless its lease is gone."""
-    scan = await store.get(work, caller.organization_id, attempt.scan_id)
-    if attempt.ended_at is not None or scan.attempt != attempt.number:
-        return ClaimAnswer(job=None, not_accepting="claim_ended", directives=standing.directives)
-    token = _job_token(caller, scan.id, attempt.number)
-    if token.prefix != attempt.job_token_prefix:
-        await store.edit_attempt(work, attempt, job_token_prefix=token.prefix, job_token_sha256=token.digest())
-    CLAIMS.labels("repeat").inc()
-    return ClaimAnswer(job=await _job(work, plant, scan, caller, token), directives=standing.directives)
+    caller = ticket.caller
+
+    async def unit() -> ClaimAnswer:
+        async with plant.database.writing() as work:
+            await runners.lock(work, caller.id)
+            scan = await store.get(work, caller.organization_id, attempt.scan_id)
+            live = await store.find_live(work, scan)
+            if live is None or (live.runner_id, live.number) != (caller.id, attempt.number):
+                return ClaimAnswer(job=None, not_accepting="claim_ended", directives=ticket.directives)
+            token = _job_token(caller, scan.id, live.number)
+            if token.prefix != live.job_token_prefix:
+                await store.edit_attempt(work, live, job_token_prefix=token.prefix, job_token_sha256=token.digest())
+            target = await targets.get(work, caller.organization_id, scan.target_id)
+            work.afterwards.append(CLAIMS.labels("repeat").inc)
+            return ClaimAnswer(job=await _job(work, plant, scan, target, caller, token), directives=ticket.directives)
+
+    return await plant.database.again(unit)
 
 
 def _job_token(caller: DaemonCaller, scan_id: ScanId, attempt: int) -> Token:
@@ -107,9 +253,8 @@ def _job_token(caller: DaemonCaller, scan_id: ScanId, attempt: int) -> Token:
     return caller.token.derive(Namespace.JOB, f"{scan_id}:{attempt}")
 
 
-async def _job(work: Work, plant: Resources, scan: ScanFacts, caller: DaemonCaller, token: Token) -> Job:
+async def _job(work: Work, plant: Resources, scan: ScanFacts, target: KnownTarget, caller: DaemonCaller, token: Token) -> Job:
     timers = plant.settings.timers
-    target = await targets.get(work, scan.organization_id, scan.target_id)
     again = await findings.list_to_retest(work, scan.target_id, scan.finding_ids, scan.parent_scan_id) if scan.is_retest else []
     return Job(
         job=ClaimedJob(

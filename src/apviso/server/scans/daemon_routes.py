@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
@@ -22,6 +22,7 @@ from apviso.protocol.daemon import (
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.access import CallingRunner, DaemonCaller, JobHolder
 from apviso.server.audit import store as audit
+from apviso.server.correlation import belongs_to
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
@@ -40,19 +41,17 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
-from apviso.server.resources import Plant, Resources, Writing
+from apviso.server.metrics import claim_answered
+from apviso.server.resources import Plant, Writing
 from apviso.server.scans import claiming, store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.leases import holder_of
 from apviso.server.scans.lifecycle import Outcome
-from apviso.server.signals import jobs_topic, runner_topic
 
 router = APIRouter(prefix="/api/runner/jobs", tags=["daemon"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, RunnerRevoked, RateLimited, MalformedJson, BodyTooLarge, InvalidFields)
 ON_A_JOB = (*DENIED, JobNotFound, LeaseLost)
-# A hint can be lost (another replica queued the scan), and delays run out without one.
-POLL_SECONDS = 2.0
 
 
 @router.post("/claim", responses=responses(*DENIED, Overloaded))
@@ -69,38 +68,13 @@ async def claim_job(
     """
     plant.parking.enter()
     request.state.parked = True
+    began = time.monotonic()
     try:
-        with plant.signals.listening(jobs_topic(caller.organization_id), runner_topic(caller.id)) as listener:
-            deadline = asyncio.get_running_loop().time() + wait
-            known = None if claim.known_cancels is None else set(claim.known_cancels)
-            while True:
-                answer = await _try(plant, caller, claim)
-                left = deadline - asyncio.get_running_loop().time()
-                cancelled: set[str] = set(answer.directives.cancel_jobs)
-                # Whoever does not say what it knows has heard of these by its heartbeat.
-                known = cancelled if known is None else known
-                has_news = bool(cancelled - known)
-                if answer.job is not None or has_news or left <= 0:
-                    return answer
-                await listener.wait(min(left, POLL_SECONDS))
-                # Nobody would hear of the job: it is for the next who asks.
-                if plant.signals.is_closed or await request.is_disconnected():
-                    return answer
+        answer = await claiming.answer(plant, caller, claim, wait, request.is_disconnected)
+        claim_answered(answer, time.monotonic() - began)
+        return answer
     finally:
         plant.parking.leave()
-
-
-async def _try(plant: Resources, caller: DaemonCaller, claim: Claim) -> ClaimAnswer:
-    async with plant.database.reading() as work:
-        standing = await claiming.look(work, plant, caller, claim)
-    if standing.repeated is None and not standing.has_work:
-        return ClaimAnswer(job=None, not_accepting=standing.refusal, directives=standing.directives)
-
-    async def take() -> ClaimAnswer:
-        async with plant.database.writing() as work:
-            return await claiming.take(work, plant, caller, claim)
-
-    return await plant.database.again(take)
 
 
 async def held(work: Work, caller: DaemonCaller, job_id: str, number: int) -> tuple[ScanFacts, AttemptFacts]:
@@ -113,6 +87,7 @@ async def of_caller(work: Work, caller: DaemonCaller, job_id: str, number: int) 
     scan = await store.find_by_job(work, caller.organization_id, job_id)
     if scan is None or not await store.has_worked_on(work, scan.id, caller.id):
         raise JobNotFound
+    belongs_to(organization_id=caller.organization_id, runner_id=caller.id, job_id=scan.job_id)
     attempt = await store.find_attempt(work, scan.id, number)
     return scan, attempt if attempt is not None and attempt.runner_id == caller.id else None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from functools import partial
 
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
+from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources, Turn
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
@@ -15,8 +16,6 @@ from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
 
 # One that fails takes no more than these with it, and nobody waits long for a lock.
 SCANS_AT_ONCE = 20
-
-EXPIRATIONS = Counter("apviso_scan_timers_total", "Timers of scans that ran out", ["timer"])
 
 
 async def run_timers(turn: Turn, plant: Resources) -> None:
@@ -32,7 +31,7 @@ async def run_timers(turn: Turn, plant: Resources) -> None:
                 attempt = await store.find_live(work, scan)
                 what = due(scan, attempt, work.now, plant.amnesty_until, timers)
                 if what is not None:
-                    EXPIRATIONS.labels(what).inc()
+                    work.afterwards.append(partial(timer_ran_out, what))
                     await _act(work, plant, scan, attempt, what)
 
 

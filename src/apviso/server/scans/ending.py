@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter
-
 from apviso.protocol.states import EndReason
 from apviso.protocol.wire import JobId, RunnerId
+from apviso.server import metrics
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources
@@ -18,8 +17,6 @@ from apviso.server.scans.leases import silent_at
 from apviso.server.scans.lifecycle import Outcome, after_attempt
 from apviso.server.signals import jobs_topic, log_topic, runner_topic
 from apviso.server.stream import store as stream
-
-ENDINGS = Counter("apviso_attempts_ended_total", "Attempts that ended, by reason", ["reason"])
 
 
 async def end_attempt(
@@ -40,7 +37,7 @@ async def end_attempt(
     silent = silent_at(attempt, work.now, timers, is_confirmed=is_confirmed)
     if not await store.end_attempt(work, attempt, reason, silent, finish):
         return None
-    ENDINGS.labels(reason).inc()
+    work.afterwards.append(metrics.ENDINGS.labels(reason).inc)
     outcome = after_attempt(scan, reason, message, work.now, silent, timers)
     await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), **values)
     await _retire_if_ephemeral(work, attempt, scan)

@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import RowMapping
 
 from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, EndReason, ModelPreset, ScanStatus, Visibility
+from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 
 
@@ -27,6 +28,7 @@ class ScanFacts:
     end_reason: EndReason | None
     attempt: int
     infrastructure_failures: int
+    avoid_runner_id: RunnerId | None
     not_before: datetime | None
     model_preset: ModelPreset
     is_retest: bool
@@ -93,3 +95,13 @@ class AttemptFacts:
 
 
 _ATTEMPT_FIELDS = {field.name for field in fields(AttemptFacts)}
+
+
+@dataclass(frozen=True)
+class NewAttempt:
+    """A claim that is about to be made: `scan` as it is before."""
+
+    scan: ScanFacts
+    runner_id: RunnerId
+    nonce: str
+    job_token: Token

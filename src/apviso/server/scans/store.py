@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, func, insert, literal_column, or_, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -14,16 +14,18 @@ from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
 from apviso.protocol.states import FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, Visibility
 from apviso.protocol.timers import Timers
-from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page
-from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
+from apviso.server.scans.matching import WaitingScan
 from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
 from apviso.server.signals import runner_topic
 
+# As a table, for a statement with many sets of values.
+_SCAN = cast(Table, ScanRow.__table__)
 # Events in one answer of a log.
 LOG_BATCH = 1_000
 # Late batches kept of one lost attempt: evidence, not a second log.
@@ -153,88 +155,105 @@ async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, Fi
 # ---- claiming
 
 
-def _claimable(
-    organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], now: datetime, other_since: datetime
-) -> Any:
+# Scans of one kind that one look finds: more than one round hands out.
+MAX_CLAIMABLE = 64
+_WAITING_SCAN = (
+    ScanRow.id,
+    ScanRow.target_visibility,
+    ScanRow.requested_runner_id,
+    ScanRow.avoid_runner_id,
+    ScanRow.not_before,
+    ScanRow.created_at,
+)
+_AGE = (ScanRow.created_at, ScanRow.id)
+# As it is written in the indexes, which only a constant is compared with.
+_IS_PENDING = ScanRow.status == literal_column(f"'{ScanStatus.PENDING_RUNNER}'")
+
+
+def _is_claimable(now: datetime) -> ColumnElement[bool]:
     still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now)
     return and_(
-        ScanRow.organization_id == organization_id,
-        ScanRow.status == ScanStatus.PENDING_RUNNER,
-        ScanRow.cancel_requested_at.is_(None),
-        ScanRow.target_visibility.in_(visibilities),
-        or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now),
-        or_(ScanRow.requested_runner_id.is_(None), ScanRow.requested_runner_id == runner_id),
-        or_(
-            ScanRow.avoid_runner_id.is_(None),
-            ScanRow.avoid_runner_id != runner_id,
-            ScanRow.requested_runner_id == runner_id,
-            ScanRow.not_before <= other_since,
-        ),
-        ~still_touched,
+        _IS_PENDING, ScanRow.cancel_requested_at.is_(None), or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now), ~still_touched
     )
 
 
-async def find_claimable(
-    work: Work, organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], other_since: datetime
-) -> ScanFacts | None:
-    """The oldest scan that this runner may take now; a scan that just left it waits for another runner until `other_since`."""
-    found = await work.db.execute(
-        select(ScanRow.__table__)
-        .where(_claimable(organization_id, runner_id, visibilities, work.now, other_since))
-        .order_by(ScanRow.created_at, ScanRow.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True)
+async def list_claimable(work: Work, organization_id: OrganizationId) -> list[WaitingScan]:
+    """The scans that some runner may take now: the oldest of each kind, so that none is hidden behind others that wait for other runners.
+
+    What a kind is, `matching.may_take` decides by: visibility, the runner that was asked for, the runner that it has just left.
+    """
+    mine = and_(ScanRow.organization_id == organization_id, _is_claimable(work.now))
+    anybodys = and_(mine, ScanRow.requested_runner_id.is_(None), ScanRow.avoid_runner_id.is_(None))
+    oldest = [
+        select(*_WAITING_SCAN).where(anybodys, ScanRow.target_visibility == visibility).order_by(*_AGE).limit(MAX_CLAIMABLE).subquery()
+        for visibility in Visibility
+    ]
+    kind = (ScanRow.requested_runner_id, ScanRow.avoid_runner_id, ScanRow.target_visibility)
+    place = func.row_number().over(partition_by=kind, order_by=_AGE).label("place")
+    others = or_(ScanRow.requested_runner_id.is_not(None), ScanRow.avoid_runner_id.is_not(None))
+    special = select(*_WAITING_SCAN, place).where(mine, others).subquery()
+    names = [column.key for column in _WAITING_SCAN]
+    chosen = select(*(special.c[name] for name in names)).where(special.c.place <= MAX_CLAIMABLE)
+    rows = await work.db.execute(union_all(*(select(*part.c) for part in oldest), chosen))
+    return [WaitingScan(**{**row, "target_visibility": Visibility(row["target_visibility"])}) for row in rows.mappings()]
+
+
+async def list_organizations_with_claimable(work: Work) -> set[OrganizationId]:
+    """Where a runner may find something now."""
+    rows = await work.db.execute(select(ScanRow.organization_id).where(_is_claimable(work.now)).distinct())
+    return set(rows.scalars())
+
+
+async def lock_claimable(work: Work, organization_id: OrganizationId, scan_ids: Collection[ScanId]) -> list[ScanFacts]:
+    """Those of these scans that may still be claimed, kept from other changes until this one is done."""
+    wanted = select(ScanRow.__table__).where(
+        ScanRow.organization_id == organization_id, ScanRow.id.in_(sorted(scan_ids)), _is_claimable(work.now)
     )
-    row = found.mappings().one_or_none()
-    return None if row is None else ScanFacts.of(row)
+    rows = await work.db.execute(wanted.order_by(ScanRow.id).with_for_update(skip_locked=True, key_share=True))
+    return [ScanFacts.of(row) for row in rows.mappings()]
 
 
-async def has_claimable(
-    work: Work, organization_id: OrganizationId, runner_id: RunnerId, visibilities: Sequence[Visibility], other_since: datetime
-) -> bool:
-    """Whether it is worth opening a writing transaction for a claim."""
-    wanted = _claimable(organization_id, runner_id, visibilities, work.now, other_since)
-    return await work.db.scalar(select(ScanRow.id).where(wanted).limit(1)) is not None
-
-
-async def assign(work: Work, scan: ScanFacts, runner_id: RunnerId) -> bool:
-    """Give the scan to a runner as the next attempt, unless somebody was faster."""
-    won = await work.db.execute(
-        update(ScanRow)
-        .where(ScanRow.id == scan.id, ScanRow.status == ScanStatus.PENDING_RUNNER, ScanRow.attempt == scan.attempt)
-        .values(
-            status=ScanStatus.ASSIGNED,
-            attempt=scan.attempt + 1,
-            runner_id=runner_id,
-            status_reason=None,
-            not_before=None,
-            phase=None,
-            percent=0,
-            requests=0,
-        )
-    )
-    return won.rowcount == 1
-
-
-async def add_attempt(work: Work, scan: ScanFacts, runner_id: RunnerId, nonce: str, job_token: Token, lease_expires_at: datetime) -> None:
+async def assign(work: Work, claims: Sequence[NewAttempt]) -> None:
+    """Give each scan to its runner as the next attempt. The scans are locked, so nobody is faster."""
+    rows = _SCAN.update().where(_SCAN.c.id == bindparam("of_scan"), _SCAN.c.attempt == bindparam("after"))
+    told = {"status": ScanStatus.ASSIGNED, "status_reason": None, "not_before": None, "phase": None, "percent": 0, "requests": 0}
     await work.db.execute(
-        insert(AttemptRow).values(
-            scan_id=scan.id,
-            number=scan.attempt + 1,
-            organization_id=scan.organization_id,
-            target_id=scan.target_id,
-            runner_id=runner_id,
-            nonce=nonce,
-            job_token_prefix=job_token.prefix,
-            job_token_sha256=job_token.digest(),
-            assigned_at=work.now,
-            heard_at=work.now,
-            renewed_at=work.now,
-            lease_expires_at=lease_expires_at,
-            last_seq=0,
-        )
+        rows.values(attempt=bindparam("number"), runner_id=bindparam("by_runner"), **told),
+        [{"of_scan": one.scan.id, "after": one.scan.attempt, "number": one.scan.attempt + 1, "by_runner": one.runner_id} for one in claims],
     )
-    work.hints.add(runner_topic(runner_id))
+
+
+async def add_attempts(work: Work, claims: Sequence[NewAttempt], lease_expires_at: datetime) -> None:
+    await work.db.execute(
+        insert(AttemptRow),
+        [
+            {
+                "scan_id": one.scan.id,
+                "number": one.scan.attempt + 1,
+                "organization_id": one.scan.organization_id,
+                "target_id": one.scan.target_id,
+                "runner_id": one.runner_id,
+                "nonce": one.nonce,
+                "job_token_prefix": one.job_token.prefix,
+                "job_token_sha256": one.job_token.digest(),
+                "assigned_at": work.now,
+                "heard_at": work.now,
+                "renewed_at": work.now,
+                "lease_expires_at": lease_expires_at,
+                "last_seq": 0,
+            }
+            for one in claims
+        ],
+    )
+    work.hints.update(runner_topic(one.runner_id) for one in claims)
+
+
+async def list_used_nonces(work: Work, runner_ids: Collection[RunnerId], nonces: Collection[str]) -> set[tuple[RunnerId, str]]:
+    """Which of these nonces have got a claim already, by the runner that sent them."""
+    rows = await work.db.execute(
+        select(AttemptRow.runner_id, AttemptRow.nonce).where(AttemptRow.runner_id.in_(runner_ids), AttemptRow.nonce.in_(nonces))
+    )
+    return {(row.runner_id, row.nonce) for row in rows}
 
 
 async def find_claim(work: Work, runner_id: RunnerId, nonce: str) -> AttemptFacts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import JsonValue
@@ -117,9 +118,16 @@ async def has_active_scan(work: Work, target_id: TargetId) -> bool:
     return bool(await work.db.scalar(select(exists().where(ScanRow.target_id == target_id, ScanRow.status.in_(ACTIVE_STATUSES)))))
 
 
-async def record_scan(work: Work, target_id: TargetId) -> None:
-    """A scan of this target was started at this moment."""
-    await work.db.execute(update(TargetRow).where(TargetRow.id == target_id).values(last_scan_at=work.now))
+async def list_by_id(work: Work, organization_id: OrganizationId, target_ids: Collection[TargetId]) -> dict[TargetId, KnownTarget]:
+    rows = await work.db.execute(
+        select(TargetRow.__table__).where(TargetRow.organization_id == organization_id, TargetRow.id.in_(target_ids))
+    )
+    return {row["id"]: _known(row) for row in rows.mappings()}
+
+
+async def record_scans(work: Work, target_ids: Collection[TargetId]) -> None:
+    """A scan of each of these targets was started at this moment."""
+    await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(last_scan_at=work.now))
 
 
 async def capabilities_of(work: Work, runner_id: RunnerId) -> dict[str, JsonValue]:

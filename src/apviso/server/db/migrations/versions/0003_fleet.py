@@ -19,14 +19,9 @@ def upgrade() -> None:
     op.create_index("ix_scans_queued_created_at", "scans", ["created_at"], sqlite_where=QUEUED, postgresql_where=QUEUED)
     op.create_index("ix_scans_leased_id", "scans", ["id"], sqlite_where=LEASED, postgresql_where=LEASED)
     op.create_index("ix_attempts_live_organization_id", "attempts", ["organization_id"], sqlite_where=LIVE, postgresql_where=LIVE)
-    if op.get_bind().dialect.name == "postgresql":
-        # Room in each page for the row's next version: then no index has to follow a heartbeat.
-        op.execute("ALTER TABLE runners SET (fillfactor = 70)")
 
 
 def downgrade() -> None:
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("ALTER TABLE runners RESET (fillfactor)")
     op.drop_index("ix_attempts_live_organization_id", "attempts")
     op.drop_index("ix_scans_leased_id", "scans")
     op.drop_index("ix_scans_queued_created_at", "scans")

@@ -1,0 +1,76 @@
+"""A control plane for a benchmark: one `apviso server` on either database, with a license and runners that are there before it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+
+from apviso.server.settings import Settings
+from benchmarks.seeding import Enrolled, enroll
+from tests.end_to_end.installation import Installation, Process, wait_for
+
+# Limits that would end a benchmark before the server is loaded; the fleet, which has real intervals, keeps the product's.
+UNLIMITED = {
+    "APVISO_DAEMON_REQUESTS_PER_MINUTE": "1000000000",
+    "APVISO_REQUESTS_PER_MINUTE": "1000000000",
+    "APVISO_ENROLLMENTS_PER_MINUTE": "100000",
+}
+# What the list of a whole fleet may take on a loaded machine.
+ANSWER_SECONDS = 120
+
+
+@dataclass
+class Plant(Installation):
+    """`database_url` empty is SQLite in the folder."""
+
+    database_url: str = ""
+    organization_id: str = ""
+    server: Process | None = None
+    runners: list[Enrolled] = field(default_factory=list)
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return ("--data-dir", str(self.folder / "data"), *(("--database-url", self.database_url) if self.database_url else ()))
+
+    def prepare(self, runners: int) -> None:
+        """The organization, its key, a license for so many runners, and the runners."""
+        told = json.loads(self.run("admin", "bootstrap", *self._where, "--organization", "Acme", "--json").stdout)
+        self.api_key, self.organization_id = told["apiKey"], told["organizationId"]
+        key, file = str(self.folder / "issuer.key"), str(self.folder / "license.json")
+        limits = ("--runners", "1000000", "--jobs", "1000000", "--targets", "1000000", "--visibility", "localhost")
+        self.run("admin", "license", "issue", "--plan", "bench", *limits, "--key", key, "--out", file)
+        self.run("admin", "license", "install", file, "--issuer-key", str(Path(key).with_suffix(".pub")), *self._where)
+        self.runners = asyncio.run(enroll(self.effective_url, self.organization_id, runners))
+
+    @property
+    def effective_url(self) -> str:
+        return Settings(data_dir=self.folder / "data", database_url=self.database_url).effective_database_url
+
+    def serve(self) -> int:
+        """Start the server and wait until it is ready; its process id."""
+        server = self.spawn("server", "server", "--port", str(self.port), *self._where, environment=self.settings)
+        wait_for(self.is_ready, 120, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
+        self.server = server
+        return server.popen.pid
+
+    def ask(self, path: str) -> httpx2.Response:
+        """A GET of the public API."""
+        address, headers = f"{self.url}/api/v1{path}", {"X-API-Key": self.api_key}
+        return httpx2.get(address, headers=headers, timeout=ANSWER_SECONDS, trust_env=False).raise_for_status()
+
+
+@contextmanager
+def plant(runners: int, settings: dict[str, str], database_url: str = "") -> Iterator[Plant]:
+    """Prepared and not started yet; whatever it starts ends with it."""
+    with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        made = Plant(Path(folder), dict(settings), database_url=database_url)
+        with made.stack:
+            made.prepare(runners)
+            yield made
