@@ -45,6 +45,8 @@ CLAIM_PATH = "/api/runner/jobs/claim"
 MOST_AT_ONCE = 500
 _WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
 _JSON = b"application/json"
+# Heartbeats that one transaction writes: between two of them others are answered.
+BEATS_AT_ONCE = 2_000
 _CALLS = {HEARTBEAT_PATH: FROM_MEMORY.labels("heartbeat"), CLAIM_PATH: FROM_MEMORY.labels("claim")}
 _ANSWERED = {path: REQUESTS.labels("POST", path, 200) for path in _CALLS}
 _TOOK = SECONDS.labels("POST", HEARTBEAT_PATH)
@@ -167,7 +169,7 @@ async def _beaten(call: Call) -> Answered | None:
     plant.beats.note(call.token.prefix, after.id, known.moved_to(after), after)
     if plant.settings.presence_flush_seconds == 0:
         await write_beats(plant)
-    return Answered(known.answer_head + format_instant(now).encode() + b'"}', allowance)
+    return Answered(known.answer(plant.pace.interval_ms, format_instant(now)), allowance)
 
 
 async def _send(call: Call, path: str, found: Answered, began: float, send: Send) -> None:
@@ -254,17 +256,23 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 
 async def write_beats(plant: Resources) -> None:
-    """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
+    """Write the heartbeats that were answered from memory, some at a time. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
     if not taken:
         plant.flushes.none_left()
         return
+    waiting = sorted(taken)
     try:
-        async with plant.flushes.measured(len(taken)), plant.database.writing() as work:
-            await store.record_beats(work, list(taken.values()))
-    except BaseException:
-        plant.beats.give_back(taken)
-        raise
+        async with plant.flushes.measured(len(waiting)):
+            for start in range(0, len(waiting), BEATS_AT_ONCE):
+                some = waiting[start : start + BEATS_AT_ONCE]
+                async with plant.database.writing() as work:
+                    await store.record_beats(work, [taken[runner_id] for runner_id in some])
+                for runner_id in some:
+                    del taken[runner_id]
+    finally:
+        if taken:
+            plant.beats.give_back(taken)
 
 
 @asynccontextmanager
