@@ -68,7 +68,8 @@ def _bars(what: str, where: str, ours: list[float], bare: list[float], flush: Fl
 
 async def _facts(plant: Resources, organization_id: str) -> list[RunnerFacts]:
     async with plant.database.reading() as work:
-        return await store.list_runners(work, OrganizationId(organization_id))
+        ids = await store.list_ids(work, OrganizationId(organization_id))
+        return list((await store.list_by_id(work, OrganizationId(organization_id), ids)).values())
 
 
 @dataclass
