@@ -35,7 +35,7 @@ demo: setup ## Watch one scan from enrollment to report, on this machine
 test: setup ## Run every test that needs no more than this machine
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-bench: setup ## Compare what a container's start and the guard cost with plain ones (some minutes)
+bench: setup ## Measure the control plane, containers and guard beside their peers and limits (some 20 minutes)
 	$(BIN)/python -m benchmarks
 
 check: setup lint types contracts ## Lint, types, import contracts, upkeep, fast tests

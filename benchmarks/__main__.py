@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
-from benchmarks import claims, containers, flushes, guard, heartbeats, lists, starts
-from benchmarks.measuring import Told
+from benchmarks import claims, containers, flushes, guard, heartbeats, lists, parked, starts
+from benchmarks.measuring import Bar, Told
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Sequence[Told]]]] = {
     "claims": claims.rows,
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[Sequence[Told]]]] = {
     "heartbeats": heartbeats.rows,
     "flushes": flushes.rows,
     "lists": lists.rows,
+    "parked": parked.rows,
     "starts": starts.rows,
 }
 
@@ -28,16 +29,18 @@ async def main(names: list[str]) -> int:
         print(f"There is no benchmark {', '.join(sorted(strangers))}; there are {', '.join(BENCHMARKS)}.")
         return 64
     print(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {os.cpu_count()} cores.")
-    print("Medians, smallest and largest in brackets; a ratio above 1 is what ours takes longer.\n")
-    failed = []
+    print("Medians, smallest and largest in brackets. Sides of one comparison take turns; compare ratios, not figures.\n")
+    failed, bars = [], list[Bar]()
     for name in names or BENCHMARKS:
         print(f"== {name}; load {os.getloadavg()[0]:.1f}\n", flush=True)
         try:
             for row in await BENCHMARKS[name]():
                 print(f"{row.text()}\n", flush=True)
+                bars += [row] if isinstance(row, Bar) else []
         except Exception:  # noqa: BLE001  # the others are measured all the same
             traceback.print_exc()
             failed.append(name)
+    print("\n".join(bar.line() for bar in sorted(bars, key=lambda bar: int(bar.name[1:]))))
     if failed:
         print(f"Not measured, see above: {', '.join(failed)}")
     return 1 if failed else 0

@@ -19,7 +19,7 @@ from benchmarks.seeding import Enrolled
 from benchmarks.server_watch import MIB
 from tests.support.postgres import PostgresServer, postgres_server
 
-ROUNDS = 2
+ROUNDS = 7
 # More than connections, see load.lua.
 RUNNERS = 4 * CONNECTIONS
 SQLITE, POSTGRES, CONSTANT = "ours on SQLite", "ours on PostgreSQL", "a constant answer in plain ASGI, uvicorn"

@@ -21,7 +21,7 @@ from benchmarks.peers import ENCODERS, PeerAbsent, system_program
 from benchmarks.plant import PATIENT, UNLIMITED, Plant, plant
 from tests.support.postgres import PostgresServer, postgres_server
 
-ROUNDS = 2
+ROUNDS = 5
 PAGE, FLEET = 200, 10_000
 # Whose heartbeats have come since the list before: those of one and a half seconds in such a fleet.
 BEATING = 1_000

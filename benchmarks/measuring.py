@@ -73,6 +73,12 @@ class Bar:
             return median(self.values) >= self.goal and min(self.values) >= self.goal / 2
         return median(self.values) <= self.goal and max(self.values) <= self.goal * 2
 
+    def line(self) -> str:
+        """The whole bar in a line, for the summary."""
+        goal = f"{'at least' if self.at_least else 'at most'} {self.goal:g}"
+        reached = f"{_shown(self.values, 1, '.3g')} {self.unit}"
+        return f"{self.name:<4} {'met   ' if self.is_met else 'MISSED'} {reached:<32} {goal:<15} {self.what}"
+
     def text(self) -> str:
         lines = [
             f"{self.name}  {self.what}: {'met' if self.is_met else 'MISSED'}",
