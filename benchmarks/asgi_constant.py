@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import subprocess
@@ -47,7 +46,8 @@ def main() -> None:
     sys.stdout.write(json.dumps({"listening": listener.getsockname()[1]}) + "\n")
     sys.stdout.flush()
     config = uvicorn.Config(constant, log_config=None, access_log=False, server_header=False, lifespan="off")
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    # As our own server runs: with uvloop where there is one.
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

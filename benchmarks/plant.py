@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import httpx2
 
 from apviso.server.settings import Settings
 from benchmarks.seeding import Enrolled, enroll
-from tests.end_to_end.installation import Installation, Process, wait_for
+from tests.end_to_end.installation import Installation, Process
 
 # Limits that would end a benchmark before the server is loaded; the fleet, which has real intervals, keeps the product's.
 UNLIMITED = {
@@ -22,6 +23,9 @@ UNLIMITED = {
     "APVISO_REQUESTS_PER_MINUTE": "1000000000",
     "APVISO_ENROLLMENTS_PER_MINUTE": "100000",
 }
+# Silence that is no news: nothing about the runners changes by itself while something else is measured.
+PATIENT = UNLIMITED | {"APVISO_TIMERS__OFFLINE_AFTER": "PT7200S", "APVISO_TIMERS__HEARTBEAT_LATE_AFTER": "PT3600S"}
+START_SECONDS = 120
 # What the list of a whole fleet may take on a loaded machine.
 ANSWER_SECONDS = 120
 
@@ -39,7 +43,7 @@ class Plant(Installation):
     def _where(self) -> tuple[str, ...]:
         return ("--data-dir", str(self.folder / "data"), *(("--database-url", self.database_url) if self.database_url else ()))
 
-    def prepare(self, runners: int) -> None:
+    def prepare(self, runners: int, have_spoken: bool) -> None:
         """The organization, its key, a license for so many runners, and the runners."""
         told = json.loads(self.run("admin", "bootstrap", *self._where, "--organization", "Acme", "--json").stdout)
         self.api_key, self.organization_id = told["apiKey"], told["organizationId"]
@@ -47,7 +51,7 @@ class Plant(Installation):
         limits = ("--runners", "1000000", "--jobs", "1000000", "--targets", "1000000", "--visibility", "localhost")
         self.run("admin", "license", "issue", "--plan", "bench", *limits, "--key", key, "--out", file)
         self.run("admin", "license", "install", file, "--issuer-key", str(Path(key).with_suffix(".pub")), *self._where)
-        self.runners = asyncio.run(enroll(self.effective_url, self.organization_id, runners))
+        self.runners = asyncio.run(enroll(self.effective_url, self.organization_id, runners, have_spoken=have_spoken))
 
     @property
     def effective_url(self) -> str:
@@ -56,7 +60,11 @@ class Plant(Installation):
     def serve(self) -> int:
         """Start the server and wait until it is ready; its process id."""
         server = self.spawn("server", "server", "--port", str(self.port), *self._where, environment=self.settings)
-        wait_for(self.is_ready, 120, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_ready():
+            assert time.monotonic() < deadline, server.log.read_text()[-2000:]
+            assert server.popen.poll() is None, server.log.read_text()[-2000:]
+            time.sleep(0.02)
         self.server = server
         return server.popen.pid
 
@@ -67,10 +75,10 @@ class Plant(Installation):
 
 
 @contextmanager
-def plant(runners: int, settings: dict[str, str], database_url: str = "") -> Iterator[Plant]:
-    """Prepared and not started yet; whatever it starts ends with it."""
+def plant(runners: int, settings: dict[str, str], database_url: str = "", *, have_spoken: bool = False) -> Iterator[Plant]:
+    """Prepared and not started yet; whatever it starts ends with it. `have_spoken`: their heartbeats came just now."""
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         made = Plant(Path(folder), dict(settings), database_url=database_url)
         with made.stack:
-            made.prepare(runners)
+            made.prepare(runners, have_spoken)
             yield made

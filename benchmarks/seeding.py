@@ -1,4 +1,4 @@
-"""Puts runners into a database by the product's own tables: enrolling ten thousand over HTTP would take longer than what is measured."""
+"""Puts runners, targets and scans into a database by the product's own tables: ten thousand over HTTP would take too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import uuid_utils
 from sqlalchemy import insert
 
-from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.states import AdminState, ModelPreset, RunnerStatus, ScanStatus, Visibility
 from apviso.protocol.tokens import Namespace, Token, new_token
 from apviso.server.db.engine import Database
 from apviso.server.db.schema import RunnerIntervalRow, RunnerRow, RunnerTokenRow
@@ -29,20 +29,22 @@ class Enrolled:
     token: str = field(repr=False)
 
 
-async def enroll(database_url: str, organization_id: str, count: int) -> list[Enrolled]:
-    """Runners that have never called, in a database at head."""
+async def enroll(database_url: str, organization_id: str, count: int, *, have_spoken: bool = False) -> list[Enrolled]:
+    """Runners in a database at head: those that have never called, or those whose heartbeat came just now."""
     database = Database(database_url, lambda: datetime.now(UTC), Signals())
+    stretch = {"status": RunnerStatus.ONLINE, "reasons": []} if have_spoken else {"status": RunnerStatus.OFFLINE, "reasons": NEVER}
+    spoken = _spoken if have_spoken else lambda now: {}
     made = [(number, str(uuid_utils.uuid7()), new_token(Namespace.RUNNER)) for number in range(count)]
     try:
         for first in range(0, count, BATCH):
             batch = made[first : first + BATCH]
             async with database.writing() as work:
                 now = work.now
-                await work.db.execute(insert(RunnerRow), [_runner(organization_id, *one, now) for one in batch])
+                await work.db.execute(insert(RunnerRow), [_runner(organization_id, *one, now) | spoken(now) for one in batch])
                 await work.db.execute(insert(RunnerTokenRow), [_token(*one, now) for one in batch])
                 await work.db.execute(
                     insert(RunnerIntervalRow),
-                    [{"runner_id": runner_id, "status": RunnerStatus.OFFLINE, "reasons": NEVER, "since": now} for _, runner_id, _ in batch],
+                    [{"runner_id": runner_id, **stretch, "since": now} for _, runner_id, _ in batch],
                 )
     finally:
         await database.close()
@@ -74,5 +76,36 @@ def _runner(organization_id: str, number: int, id: str, token: Token, now: datet
     }
 
 
+def _spoken(now: datetime) -> dict[str, Any]:
+    said = {"health": {"diskFreeBytes": 107374182400, "clockSkewMs": 3, "spoolBacklogBytes": 0}, "claim_poll_age_ms": 800}
+    looked = {"observed_status": RunnerStatus.ONLINE, "observed_reasons": []}
+    return {**said, **looked, "boot_id": "boot", "beat_seq": 1, "last_heartbeat_at": now, "last_contact_at": now}
+
+
 def _token(number: int, id: str, token: Token, now: datetime) -> dict[str, Any]:
     return {"prefix": token.prefix, "runner_id": id, "secret_sha256": token.digest(), "created_at": now}
+
+
+def target_row(organization_id: str, number: int) -> dict[str, Any]:
+    domain = f"localhost:{number}"
+    urls = {"display_url": f"http://{domain}/", "scan_url": f"http://{domain}/"}
+    return {"id": str(uuid_utils.uuid7()), "organization_id": organization_id, "domain": domain, **urls, "visibility": Visibility.LOCALHOST}
+
+
+def scan_row(target: dict[str, Any]) -> dict[str, Any]:
+    """A queued scan of this target."""
+    return {
+        "id": str(uuid_utils.uuid7()),
+        "job_id": str(uuid_utils.uuid7()),
+        "organization_id": target["organization_id"],
+        "target_id": target["id"],
+        "target_visibility": target["visibility"],
+        "status": ScanStatus.PENDING_RUNNER,
+        "attempt": 0,
+        "infrastructure_failures": 0,
+        "model_preset": ModelPreset.FREE,
+        "is_retest": False,
+        "finding_ids": [],
+        "percent": 0,
+        "requests": 0,
+    }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerStatus, Silence
-from apviso.server.runners.presence import PresencePolicy, admin_state_at, is_older, presence_of
+from apviso.server.runners.presence import PresencePolicy, admin_state_at, is_older, next_change, presence_of
 from tests.unit.known import NOW, POLICY, TIMERS, runner, seconds
 
 GIB = 1024**3
@@ -198,3 +198,34 @@ def test_silence_never_makes_a_runner_look_better(ages: tuple[float, float], lef
     now, then = (presence_of(known, moment, policy).status for moment in (NOW, NOW + timedelta(seconds=later)))
 
     assert order.index(now) <= order.index(then)
+
+
+_AGES = st.none() | st.sampled_from([0, 10, 34, 35, 36, 59, 60, 61, 299, 300, 301]).map(lambda age: NOW - seconds(age))
+
+
+@given(
+    facts=st.fixed_dictionaries(
+        {
+            "last_heartbeat_at": _AGES,
+            "last_contact_at": _AGES,
+            "duplicate_seen_at": _AGES,
+            "goodbye_at": _AGES,
+            "revoked_at": st.none() | st.just(NOW),
+            "admin_state": st.sampled_from(AdminState),
+            "admin_until": st.none() | st.floats(-50, 50).map(lambda left: NOW + seconds(left)),
+            "claim_poll_age_ms": st.sampled_from([None, 0, 90_001]),
+            "observed_status": st.sampled_from([None, *RunnerStatus]),
+        }
+    ),
+    left=st.floats(-100, 100),
+    share=st.floats(0, 1, exclude_max=True),
+)
+def test_presence_until_its_next_change_stays_as_it_is(facts: dict[str, Any], left: float, share: float) -> None:
+    policy, known = replace(POLICY, amnesty_until=NOW + seconds(left)), runner(**facts)
+    until = next_change(known, NOW, policy)
+    then = NOW + seconds(10**6) if until is None else NOW + (until - NOW) * share
+
+    now, later = ((presence_of(known, moment, policy), admin_state_at(known, moment)) for moment in (NOW, min(then, until or then)))
+
+    assert until is None or until > NOW
+    assert now == later or until == then

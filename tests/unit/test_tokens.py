@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apviso.protocol.daemon import Registered, RegisteredRunner, Registration
-from apviso.protocol.tokens import Namespace, new_token, parse_token
+from apviso.protocol.tokens import Namespace, new_token, parse_token, without_secrets
 from apviso.protocol.wire import RunnerId
 from tests.unit.known import NOW
 
@@ -75,3 +75,20 @@ def test_messages_that_carry_secrets_do_not_show_them() -> None:
 
     assert token not in repr(asked) + str(asked) + repr(told) + str(told)
     assert "a-random-exchange-key" not in repr(asked)
+
+
+@pytest.mark.parametrize("around", ["{}", "Bearer {}", '{{"token": "{}"}}', "/api/v1/runners/{}/history", "{},{}", "x{}", "{}-and-more"])
+@pytest.mark.parametrize("namespace", Namespace)
+def test_text_with_tokens_in_it_keeps_everything_but_their_secrets(namespace: Namespace, around: str) -> None:
+    token = new_token(namespace)
+
+    told = without_secrets(around.format(token.reveal(), token.reveal()))
+
+    assert token.secret not in told
+    assert told.removesuffix("-and-more") == around.removesuffix("-and-more").format(token, token)
+
+
+def test_text_without_a_token_is_told_as_it_is() -> None:
+    text = "apvr is no token, nor are apvr_a1b2c3d4e5f6 and apvx_a1b2c3d4e5f6_secret"
+
+    assert without_secrets(text) == text

@@ -147,7 +147,7 @@ def _says_farewell(request: Request, known: credentials.KnownRunner) -> bool:
 
 async def _record_contact(plant: Resources, known: credentials.KnownRunner, token: Token) -> None:
     async with plant.database.writing() as work:
-        await credentials.record_contact(work, known.id)
+        await credentials.record_contact(work, known.organization_id, known.id)
         if known.first_used_at is None:
             await credentials.record_first_use(work, known.id, token.prefix)
             await credentials.drop_older_tokens(work, known.id, token.prefix)

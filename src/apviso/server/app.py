@@ -30,6 +30,7 @@ from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
+from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
 from apviso.server.resources import Resources
@@ -40,6 +41,7 @@ from apviso.server.scans import dispatching, release_routes
 from apviso.server.scans import routes as scans
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
+from apviso.server.snapshots import Snapshots
 from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
@@ -144,8 +146,10 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals = Signals()
     beats: Memory[Any, Any] = Memory()
     waiting: Waiting[Any, Any, Any] = Waiting()
+    snapshots: Snapshots[Any] = Snapshots()
 
     def runner_changed(runner_id: str | None) -> None:
+        snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id))
         if runner_id is None:
             beats.forget_everyone()
             return
@@ -156,6 +160,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         waiting.hint_everyone() if organization_id is None else waiting.hint(OrganizationId(organization_id))
 
     signals.of_runners.append(runner_changed)
+    signals.of_touches.append(lambda organization_id, runner_id: snapshots.mark(OrganizationId(organization_id), RunnerId(runner_id)))
     signals.of_jobs.append(jobs_changed)
     database = Database(settings.effective_database_url, clock, signals)
     return Resources(
@@ -168,6 +173,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         parking=Parking(settings.max_parked_requests),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
+        snapshots=snapshots,
+        pace=Pace(settings.timers, settings.heartbeats_per_second),
         waiting=waiting,
         flushes=Flushes(),
         census=Census(database),

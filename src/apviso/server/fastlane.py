@@ -24,14 +24,14 @@ from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import OrganizationId, format_instant
 from apviso.server.access import DaemonCaller
 from apviso.server.batching import Batched
-from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal
+from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal, problem_response
 from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
 from apviso.server.resources import Resources
 from apviso.server.runners import store
 from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
 from apviso.server.runners.recall import recall
 from apviso.server.runners.watch import policy_of
-from apviso.server.scans.claiming import Outlook, Ticket, fresh_outlook, look_out_for, stand_in_line
+from apviso.server.scans.claiming import Outlook, Ticket, answer, fresh_outlook, look_out_for, stand_in_line
 from apviso.server.throttle import Allowance
 from apviso.server.waiting import Outcome
 from apviso.server.web import SECURITY_HEADERS, is_request_id
@@ -45,10 +45,12 @@ CLAIM_PATH = "/api/runner/jobs/claim"
 MOST_AT_ONCE = 500
 _WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
 _JSON = b"application/json"
+# Heartbeats that one transaction writes: between two of them others are answered.
+BEATS_AT_ONCE = 2_000
 _CALLS = {HEARTBEAT_PATH: FROM_MEMORY.labels("heartbeat"), CLAIM_PATH: FROM_MEMORY.labels("claim")}
 _ANSWERED = {path: REQUESTS.labels("POST", path, 200) for path in _CALLS}
 _TOOK = SECONDS.labels("POST", HEARTBEAT_PATH)
-_FIXED_HEADERS = [(b"content-type", _JSON), *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())]
+_FIXED_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ class Call:
     is_gone: Callable[[], Awaitable[bool]]
 
 
-Answered = tuple[bytes, Allowance]
+@dataclass(frozen=True)
+class Answered:
+    body: bytes
+    allowance: Allowance
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ((b"content-type", _JSON),)
 
 
 class FastLane:
@@ -89,16 +96,14 @@ class FastLane:
         messages = await _body(receive)
         text = b"".join(message.get("body", b"") for message in messages)
         call = Call(plant, *known, text, _request_id(headers), wait_seconds, _asking(scope, receive))
-        answer: Answered | float | None = None
+        found: Answered | None = None
         # Somebody may have made it be forgotten while the body came.
         if messages[-1]["type"] == "http.request" and plant.beats.find(call.token.prefix) is call.known:
-            answer = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
-        if isinstance(answer, tuple):
-            await _send(call, scope["path"], answer, began, send)
-            return
-        if isinstance(answer, float):
-            scope = {**scope, "query_string": b"wait=%.3f" % answer}
-        await self.app(scope, _replay(messages, receive), send)
+            found = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
+        if found is None:
+            await self.app(scope, _replay(messages, receive), send)
+        else:
+            await _send(call, scope["path"], found, began, send)
 
     async def _known(self, plant: Resources, headers: dict[bytes, bytes]) -> tuple[Token, Remembered] | None:
         """The caller, as far as it may be answered from memory."""
@@ -114,8 +119,8 @@ class FastLane:
                 return None
         return (token, known) if known is not None and token.matches(known.digest) else None
 
-    async def _claimed(self, call: Call) -> Answered | float | None:
-        """A job or none; the seconds that are left to wait where something has changed and the documented way must go on."""
+    async def _claimed(self, call: Call) -> Answered | None:
+        """A job or none, for a claim that may have to wait."""
         plant, facts, loop = call.plant, call.known.facts, asyncio.get_running_loop()
         deadline = loop.time() + call.wait_seconds
         try:
@@ -123,7 +128,9 @@ class FastLane:
             now = plant.database.clock()
             if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
                 return None
-            outlook = fresh_outlook(plant, facts.organization_id) or await self._outlooks.find(facts.organization_id)
+            # Who does not wait is told how it is now; who waits hears of what comes within the time that a look is good for.
+            outlook = fresh_outlook(plant, facts.organization_id) if call.wait_seconds else None
+            outlook = outlook or await self._outlooks.find(facts.organization_id)
             allowance = plant.daemon_throttle.take(facts.id)
             plant.parking.enter()
         except (ValidationError, Refusal):
@@ -134,13 +141,17 @@ class FastLane:
             if outlook is not None:
                 ticket.judge(plant, outlook, now)
             given = await stand_in_line(plant, ticket, deadline)
+            if given is Outcome.LOOK_AGAIN:
+                # Something about the runner has changed: what is remembered does not hold, its claim does.
+                given = await answer(plant, caller, claim, max(0.0, deadline - loop.time()), call.is_gone)
+        except Refusal as refusal:
+            told = problem_response(refusal, call.request_id)
+            return Answered(bytes(told.body), allowance, told.status_code, [one for one in told.raw_headers if one[0] != b"content-length"])
         finally:
             plant.parking.leave()
-        if given is Outcome.LOOK_AGAIN:
-            return max(0.001, deadline - loop.time())
-        answer = given if isinstance(given, ClaimAnswer) else ticket.answer()
-        claim_answered(answer, loop.time() - deadline + call.wait_seconds)
-        return answer.model_dump_json(by_alias=True).encode(), allowance
+        told_so = given if isinstance(given, ClaimAnswer) else ticket.answer()
+        claim_answered(told_so, loop.time() - deadline + call.wait_seconds)
+        return Answered(told_so.model_dump_json(by_alias=True).encode(), allowance)
 
 
 async def _beaten(call: Call) -> Answered | None:
@@ -158,24 +169,27 @@ async def _beaten(call: Call) -> Answered | None:
     plant.beats.note(call.token.prefix, after.id, known.moved_to(after), after)
     if plant.settings.presence_flush_seconds == 0:
         await write_beats(plant)
-    return known.answer_head + format_instant(now).encode() + b'"}', allowance
+    return Answered(known.answer(plant.pace.interval_ms, format_instant(now)), allowance)
 
 
-async def _send(call: Call, path: str, answer: Answered, began: float, send: Send) -> None:
-    body, allowance = answer
-    told = [(b"content-length", str(len(body)).encode()), (b"x-request-id", call.request_id.encode())]
-    rate = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
-    await send({"type": "http.response.start", "status": 200, "headers": [*_FIXED_HEADERS, *told, *rate]})
-    await send({"type": "http.response.body", "body": body})
+async def _send(call: Call, path: str, found: Answered, began: float, send: Send) -> None:
+    told = [(b"content-length", str(len(found.body)).encode()), (b"x-request-id", call.request_id.encode())]
+    rate = [(name.encode(), value.encode()) for name, value in found.allowance.headers().items()]
+    headers = [*found.headers, *_FIXED_HEADERS, *told, *rate]
+    await send({"type": "http.response.start", "status": found.status, "headers": headers})
+    await send({"type": "http.response.body", "body": found.body})
     seconds = time.perf_counter() - began
-    _ANSWERED[path].inc()
+    if found.status == 200:
+        _ANSWERED[path].inc()
+    else:
+        REQUESTS.labels("POST", path, found.status).inc()
     _CALLS[path].inc()
     if path == HEARTBEAT_PATH:
         _TOOK.observe(seconds)
     whose = call.known.facts
     requests.debug(
         "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
-        status=200, ms=round(seconds * 1000, 1),
+        status=found.status, ms=round(seconds * 1000, 1),
     )  # fmt: skip
 
 
@@ -242,17 +256,23 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 
 async def write_beats(plant: Resources) -> None:
-    """Write the heartbeats that were answered from memory, all in one statement. What cannot be written now is kept."""
+    """Write the heartbeats that were answered from memory, some at a time. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
     if not taken:
         plant.flushes.none_left()
         return
+    waiting = sorted(taken)
     try:
-        async with plant.flushes.measured(len(taken)), plant.database.writing() as work:
-            await store.record_beats(work, list(taken.values()))
-    except BaseException:
-        plant.beats.give_back(taken)
-        raise
+        async with plant.flushes.measured(len(waiting)):
+            for start in range(0, len(waiting), BEATS_AT_ONCE):
+                some = waiting[start : start + BEATS_AT_ONCE]
+                async with plant.database.writing() as work:
+                    await store.record_beats(work, [taken[runner_id] for runner_id in some])
+                for runner_id in some:
+                    del taken[runner_id]
+    finally:
+        if taken:
+            plant.beats.give_back(taken)
 
 
 @asynccontextmanager

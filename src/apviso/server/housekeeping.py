@@ -75,12 +75,24 @@ async def _turn(plant: Resources, lock: DutyLock) -> AsyncIterator[Work]:
         yield work
 
 
+async def keep_pace(plant: Resources) -> None:
+    """Count the runners from time to time; every process does, because each tells them how often to report."""
+    if not plant.pace.is_due(plant.database.clock()):
+        return
+    try:
+        async with asyncio.timeout(DUTY_SECONDS), plant.database.reading() as work:
+            plant.pace.count(await runners.count_everyone(work), work.now)
+    except (DatabaseUnavailable, TimeoutError) as refusal:
+        log.warning("runners not counted", reason=str(refusal))
+
+
 @asynccontextmanager
 async def running(plant: Resources) -> AsyncIterator[None]:
     """Run the duties again and again while the application lives."""
 
     async def loop() -> None:
         while not is_over.is_set():
+            await keep_pace(plant)
             if await plant.replica.keeps_house():
                 await run_once(plant)
             with contextlib.suppress(TimeoutError):

@@ -15,9 +15,11 @@ from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
 from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
+from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
+from apviso.server.snapshots import Snapshots
 from apviso.server.throttle import Throttle
 from apviso.server.waiting import Waiting
 
@@ -36,6 +38,10 @@ class Resources:
     replica: Replica
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
+    # Runners as they are shown, by organization; `runners` knows of what form.
+    snapshots: Snapshots[Any]
+    # How often runners report, and how long they may be silent.
+    pace: Pace
     # Claims that are held open; `scans` knows of what form.
     waiting: Waiting[Any, Any, Any]
     flushes: Flushes

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     presence_flush_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
         1.0, description="How long a heartbeat that says nothing new may wait to be written; 0 writes each before it is answered."
     )
+    heartbeats_per_second: Annotated[int, Field(ge=1)] = Field(
+        2_000,
+        description="Heartbeats a second that the runners of all organizations may send together. Up to fifteen times as many runners keep "
+        "the usual interval of 15 s; with more of them the interval, and with it the limits after which a runner is late or offline, grow "
+        "in proportion, at most to four times.",
+    )
     timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
 
     @property

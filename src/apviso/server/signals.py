@@ -29,6 +29,8 @@ class Signals:
         # claimable; with None for all of them.
         self.of_runners: list[Callable[[str | None], None]] = []
         self.of_jobs: list[Callable[[str | None], None]] = []
+        # Called with organization and runner, when a transaction of this process has written what only shows that the runner lives.
+        self.of_touches: list[Callable[[str, str], None]] = []
 
     def send(self, topic: str) -> None:
         """Wake everyone who waits on `topic`, in every process."""
@@ -66,6 +68,12 @@ class Signals:
         """The organizations whose stream has grown since this was last asked; EVERYONE among them stands for any."""
         stirred, self._stirred = self._stirred, set()
         return stirred
+
+    def touch(self, touched: Iterable[tuple[str, str]]) -> None:
+        """Tell this process alone: there is one of these for each heartbeat that is written."""
+        for organization_id, runner_id in touched:
+            for hear in self.of_touches:
+                hear(organization_id, runner_id)
 
     def stir(self, organization_ids: Iterable[str]) -> None:
         """Give back what was taken and not looked at."""

@@ -312,22 +312,28 @@ class EntityTags:
 
 
 class _Tagged:
-    """Holds a JSON answer back until it is whole; anything else passes through."""
+    """Holds a JSON answer back until it is whole, unless it brings its tag along; anything else passes through."""
 
     def __init__(self, known: str, send: Send) -> None:
         self._known = {tag.strip().removeprefix("W/") for tag in known.split(",") if tag.strip()}
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
+        self._is_known = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = Headers(raw=message["headers"])
             holds = message["status"] == 200 and headers.get("content-type", "").startswith("application/json")
+            if holds and "etag" in headers:
+                await self._tell(message, headers["etag"])
+                return
             if holds and int(headers.get("content-length", "0")) <= MAX_TAGGED_BYTES:
                 self._start = message
                 return
             await self._send(message)
+            return
+        if self._is_known:
             return
         if self._start is None:
             await self._send(message)
@@ -337,17 +343,22 @@ class _Tagged:
             await self._finish(self._start)
 
     async def _finish(self, start: Message) -> None:
-        tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
+        await self._tell(start, f'"{hashlib.sha256(self._body).hexdigest()[:32]}"')
+        if not self._is_known:
+            await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+    async def _tell(self, start: Message, tag: str) -> None:
+        """The head of the answer; of one that the client has, the whole."""
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["etag"] = tag
         headers["cache-control"] = "private, no-cache"
-        if tag in self._known or "*" in self._known:
-            del headers["content-length"], headers["content-type"]
-            await self._send({"type": "http.response.start", "status": 304, "headers": headers.raw})
-            await self._send({"type": "http.response.body", "body": b""})
+        self._is_known = tag in self._known or "*" in self._known
+        if not self._is_known:
+            await self._send({**start, "headers": headers.raw})
             return
-        await self._send({**start, "headers": headers.raw})
-        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+        del headers["content-length"], headers["content-type"]
+        await self._send({"type": "http.response.start", "status": 304, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 class Named:

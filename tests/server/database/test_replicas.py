@@ -91,6 +91,31 @@ async def test_runner_revoked_on_one_replica_is_refused_on_another_at_once(frail
     assert (await through(twin, runner).beat()).status_code == 401
 
 
+async def test_list_on_one_replica_shows_what_another_was_told_within_a_flush(frail: Plane, twin: Plane) -> None:
+    acme = await frail.organization("Acme")
+    elsewhere = Organization(twin.client, acme.id, acme.key)
+    runner = await acme.runner()
+    before = (await elsewhere.get("/runners")).json()["runners"]
+
+    # Nobody is told of this one: it says that the runner lives, and is written behind.
+    (await runner.beat(health={"diskFreeBytes": 7 * 10**9})).raise_for_status()
+    await _until_listed(elsewhere, health={"diskFreeBytes": 7 * 10**9})
+    (await acme.post(f"/runners/{runner.id}/pause")).raise_for_status()
+    async with at_once():
+        await _until_listed(elsewhere, adminState="paused")
+
+    assert [one["id"] for one in before] == [runner.id]
+
+
+async def _until_listed(organization: Organization, **told: object) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            (shown,) = (await organization.get("/runners")).json()["runners"]
+            if told == {name: shown[name] for name in told}:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def revoke(acme: Organization, runner: Runner) -> None:
     (await acme.delete(f"/runners/{runner.id}")).raise_for_status()
 

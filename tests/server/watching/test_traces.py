@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,15 +110,25 @@ async def test_token_and_word_of_a_client_is_in_no_byte_that_leaves(
 
 
 @pytest.mark.slow
-async def test_statement_that_fails_ends_its_span_as_an_error(installation: Installation, acme: Organization, collector: Collector) -> None:
+async def test_statement_that_fails_ends_its_span_and_that_of_the_request_as_errors(
+    installation: Installation, acme: Organization, collector: Collector
+) -> None:
     server = installation.start_server()
-    await acme.target()
-    await acme.post("/targets", {"domain": "localhost:3000", "visibility": "localhost"})
+    with sqlite3.connect(installation.folder / "data" / "apviso.db") as beside:
+        beside.execute("ALTER TABLE targets RENAME TO targets_elsewhere")
+    beside.close()
+
+    await acme.get("/targets")
     server.stop()
 
-    requests = named(collector, "POST /api/v1/targets")
-    assert [attributes(span)["http.response.status_code"] for span in requests] == [201, 409]
+    (asked,) = named(collector, "GET /api/v1/targets")
+    failed = [span for span in collector.spans if span.parent_span_id == asked.span_id and span.status.code == FAILED]
+    assert (asked.status.code, attributes(asked)["http.response.status_code"]) == (FAILED, 503)
+    assert [attributes(span)["error.type"] for span in failed] == ["OperationalError"]
     assert all(span.end_time_unix_nano >= span.start_time_unix_nano > 0 for span in collector.spans)
+
+
+FAILED = 2
 
 
 @pytest.mark.slow

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Numeric, case, cast, func, literal, select
 
@@ -20,6 +20,7 @@ from apviso.server.metrics import AGE_BOUNDS, DATABASE_UP, SKEW_BOUNDS, FleetCou
 KEPT_FOR = timedelta(seconds=5)
 # Prometheus waits 10 s for an answer; without the fleet the rest is still worth having.
 LONGEST_SECONDS = 4.0
+_WATCHED = (RunnerStatus.ONLINE, RunnerStatus.DEGRADED, RunnerStatus.OFFLINE)
 _PRESENT = (RunnerStatus.ONLINE, RunnerStatus.DEGRADED)
 
 
@@ -43,59 +44,63 @@ class Census:
     async def _count(self) -> FleetCounts | None:
         try:
             async with asyncio.timeout(LONGEST_SECONDS), self._database.reading() as work:
-                by_status = await count_runners(work)
+                runners = await count_runners(work)
                 scans = await count_scans(work)
                 blocked = await count_blocked(work)
         except (DatabaseUnavailable, TimeoutError):
             return None
+        present = [one for one in runners if one.status in _PRESENT]
         numbers = {status: number for status, (number, _) in scans.items()}
-        oldest = scans.get(ScanStatus.PENDING_RUNNER, (0, 0.0))[1]
         return FleetCounts(
-            runners={status: by_status.get(status, {}).get("all", 0) for status in RunnerStatus if status is not RunnerStatus.REVOKED},
-            ages=_upwards("age", by_status, len(AGE_BOUNDS)),
-            skews=_upwards("skew", by_status, len(SKEW_BOUNDS)),
+            runners={status: sum(one.number for one in runners if one.status == status) for status in _WATCHED},
+            ages=_upwards([(one.age, one.number) for one in present], len(AGE_BOUNDS)),
+            skews=_upwards([(one.skew, one.number) for one in present], len(SKEW_BOUNDS)),
             scans={status: numbers.get(status, 0) for status in ScanStatus if status in ACTIVE_STATUSES},
             leases=sum(number for status, number in numbers.items() if status in LEASED_STATUSES),
-            oldest_wait_seconds=oldest,
+            oldest_wait_seconds=scans.get(ScanStatus.PENDING_RUNNER, (0, 0.0))[1],
             blocked={code: blocked.get(code, 0) for code in CheckCode},
         )
 
 
-def _upwards(name: str, by_status: Mapping[str, Mapping[str, Any]], bounds: int) -> tuple[int, ...]:
-    return tuple(sum(int(by_status.get(status, {}).get(f"{name}_{at}") or 0) for status in _PRESENT) for at in range(bounds + 1))
+def _upwards(counted: Sequence[tuple[int | None, int]], bounds: int) -> tuple[int, ...]:
+    """How many lie within each bound, and how many there are in all; None is of those that have told nothing."""
+    return tuple(sum(number for place, number in counted if place is not None and place <= at) for at in range(bounds + 1))
 
 
-async def count_runners(work: Work) -> dict[str, dict[str, int]]:
-    """Runners that are not revoked, by the status that history last recorded: `all`, and how many lie within each bound."""
-    heard, skew = RunnerRow.last_heartbeat_at, _clock_skew_ms(work)
-    within_age = [heard >= work.now - timedelta(seconds=bound) for bound in AGE_BOUNDS]
-    within_skew = [func.abs(skew) <= literal(round(bound * 1000), BigInteger) for bound in SKEW_BOUNDS]
+@dataclass(frozen=True)
+class Alike:
+    """Runners of one status whose last heartbeat and whose clock lie within the same bounds, by the number of the bound."""
+
+    status: str | None
+    age: int | None
+    skew: int | None
+    number: int
+
+
+async def count_runners(work: Work) -> list[Alike]:
+    """Runners that are not revoked, by the status that history last recorded. Each row is looked at once."""
+    heard = RunnerRow.last_heartbeat_at
+    ages = [(heard >= work.now - timedelta(seconds=bound), at) for at, bound in enumerate(AGE_BOUNDS)]
+    age = case(*ages, (heard.is_not(None), len(AGE_BOUNDS)))
     rows = await work.db.execute(
-        select(
-            RunnerRow.observed_status,
-            func.count().label("all"),
-            *_counted("age", [*within_age, heard.is_not(None)]),
-            *_counted("skew", [*within_skew, skew.is_not(None)]),
-        )
+        select(RunnerRow.observed_status.label("status"), age.label("age"), _clock_skew(work).label("skew"), func.count().label("number"))
         .where(RunnerRow.revoked_at.is_(None))
-        .group_by(RunnerRow.observed_status)
+        .group_by("status", "age", "skew")
     )
-    return {str(row["observed_status"]): dict(row) for row in rows.mappings()}
+    return [Alike(**row) for row in rows.mappings()]
 
 
-def _counted(name: str, conditions: Sequence[ColumnElement[bool]]) -> list[ColumnElement[int]]:
-    return [func.count(case((condition, 1))).label(f"{name}_{at}") for at, condition in enumerate(conditions)]
-
-
-def _clock_skew_ms(work: Work) -> ColumnElement[Any]:
-    """What a runner says of its clock; NULL where that is no number, as it may say anything."""
+def _clock_skew(work: Work) -> ColumnElement[int | None]:
+    """The bound within which the clock is off, by the runner's own word; NULL where that is no number, as it may say anything."""
     told = RunnerRow.health["clockSkewMs"]
     if work.db.dialect.name == "postgresql":
         is_number = func.json_typeof(told) == "number"
     else:
         is_number = func.json_type(RunnerRow.health, "$.clockSkewMs").in_(("integer", "real"))
     # NUMERIC has room for every number that JSON can write.
-    return case((is_number, cast(told.as_string(), Numeric(asdecimal=False))))
+    off = func.abs(cast(told.as_string(), Numeric(asdecimal=False)))
+    bounds = [(off <= literal(round(bound * 1000), BigInteger), at) for at, bound in enumerate(SKEW_BOUNDS)]
+    return case((is_number, case(*bounds, else_=len(SKEW_BOUNDS))))
 
 
 async def count_scans(work: Work) -> dict[str, tuple[int, float]]:

@@ -129,9 +129,10 @@ async def find_job_holder(work: Work, prefix: str) -> KnownRunner | None:
     return _known(row, row.job_token_sha256, row.assigned_at, row.job_id)
 
 
-async def record_contact(work: Work, runner_id: RunnerId) -> None:
+async def record_contact(work: Work, organization_id: OrganizationId, runner_id: RunnerId) -> None:
     """Any authenticated daemon call is contact."""
     await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(last_contact_at=work.now, goodbye_at=None))
+    work.touched.add((organization_id, runner_id))
 
 
 async def record_first_use(work: Work, runner_id: RunnerId, prefix: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, QueuePool, event, insert, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.db.faults import as_refusal
 from apviso.server.db.locks import StreamLock, take
 from apviso.server.db.schema import StreamRow
@@ -39,6 +40,7 @@ class Work:
     """One transaction at one moment. Topics in `hints` are signalled after the commit, never after a rollback.
 
     Rows in `news` go into the live streams as the last thing before the commit; what is in `afterwards` is called after it.
+    `touched` are runners that are shown otherwise now, though nobody has to be told.
     """
 
     db: AsyncConnection
@@ -46,6 +48,7 @@ class Work:
     hints: set[str] = field(default_factory=set)
     news: list[dict[str, Any]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
+    touched: set[tuple[OrganizationId, RunnerId]] = field(default_factory=set)
 
 
 class Database:
@@ -59,6 +62,10 @@ class Database:
         self.engine = open_engine(url)
         self.clock = clock
         self._signals = signals
+        # Few, and for those alone who may be asked for by a transaction that holds one of the others.
+        self.aside = open_engine(url, size=2)
+        # By other processes.
+        self.is_shared = self.engine.dialect.name == "postgresql"
         self._writer: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext
         if self.engine.dialect.name == "sqlite":
             queue = asyncio.Lock()
@@ -67,7 +74,7 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Work]:
         asked = time.perf_counter()
-        async with self._writer(), self._connected() as connection:
+        async with self._writer(), self._connected(self.engine) as connection:
             await connection.begin()
             with transaction_measured("write", asked):
                 work = Work(connection, self.clock())
@@ -76,22 +83,23 @@ class Database:
                 await _commit(connection)
         for call in work.afterwards:
             call()
+        self._signals.touch(work.touched)
         for topic in work.hints:
             self._signals.send(topic)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Work]:
+    async def reading(self, *, aside: bool = False) -> AsyncIterator[Work]:
+        """`aside` sees what is committed, whatever transaction asks for it, and never waits for one."""
         asked = time.perf_counter()
-        async with self._connected() as connection:
+        async with self._connected(self.aside if aside else self.engine) as connection:
             with transaction_measured("read", asked):
                 yield Work(await connection.execution_options(reads_only=True), self.clock())
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A connection whose transaction is rolled back at the end unless it was committed."""
-        connection: AsyncConnection | None = None
         try:
-            async with self.engine.connect() as connection:
+            async with engine.connect() as connection:
                 yield connection
         except Exception as error:
             refusal = as_refusal(error)
@@ -123,6 +131,7 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self.aside.dispose()
 
 
 def jittered(pause: float) -> float:
@@ -156,13 +165,13 @@ async def _commit(connection: AsyncConnection) -> None:
         raise refusal from error
 
 
-def open_engine(url: str, *, is_bounded: bool = True) -> AsyncEngine:
+def open_engine(url: str, *, is_bounded: bool = True, size: int = 10) -> AsyncEngine:
     """An engine for either database. SQLite gets a log that readers do not wait for, and writers that queue at BEGIN.
 
     On PostgreSQL each wait has a bound, except for migrations.
     """
     if url.startswith("sqlite"):
-        engine = create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=POOL_SECONDS, hide_parameters=True)
+        engine = create_async_engine(url, pool_size=size, max_overflow=size, pool_timeout=POOL_SECONDS, hide_parameters=True)
         _tame_sqlite(engine.sync_engine)
         return engine
     # Compiling short statements costs more than it saves, and the driver's own look at the types would be compiled, too.
@@ -177,8 +186,8 @@ def open_engine(url: str, *, is_bounded: bool = True) -> AsyncEngine:
         bounds |= {"command_timeout": ANSWER_SECONDS}
     return create_async_engine(
         url,
-        pool_size=10,
-        max_overflow=10,
+        pool_size=size,
+        max_overflow=size,
         pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -95,7 +95,7 @@ async def register(request: Request, told: Annotated[Registration, Body(examples
     return Registered(
         token=token.reveal(),
         runner=RegisteredRunner(id=runner_id, name=name),
-        heartbeat_interval_ms=round(plant.settings.timers.heartbeat_interval.total_seconds() * 1000),
+        heartbeat_interval_ms=plant.pace.interval_ms,
         server_time=work.now,
     )
 

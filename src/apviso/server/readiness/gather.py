@@ -6,18 +6,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from statistics import median
 
+from apviso.protocol.licenses import License
+from apviso.protocol.readiness import Readiness
 from apviso.protocol.wire import OrganizationId, RunnerId, ScanId
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerNotFound
 from apviso.server.licensing.current import current_license
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness import store
-from apviso.server.readiness.assessment import Candidate, Question, TargetFacts
+from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess
 from apviso.server.resources import Resources
-from apviso.server.runners import store as runners
-from apviso.server.runners.presence import presence_of
-from apviso.server.runners.watch import policy_of
+from apviso.server.runners.fleet import current
+from apviso.server.runners.records import Records
 from apviso.server.targets import store as targets
+
+Ends = dict[RunnerId, list[datetime]]
+# What is told of an organization that nothing blocks.
+READY = "ready"
 
 
 async def gather(
@@ -34,20 +39,36 @@ async def gather(
 
     Raises RunnerNotFound and TargetNotFound.
     """
-    policy = policy_of(plant)
-    known = await runners.list_runners(work, organization_id)
-    if runner_id is not None and all(runner.id != runner_id for runner in known):
+    records = await current(plant, organization_id)
+    if runner_id is not None and not records.has(runner_id):
         raise RunnerNotFound
-    ends = await _expected_ends(work, organization_id)
-    return Question(
-        license=await current_license(work, plant, organization_id),
-        live_leases=sum(runner.live_leases for runner in known),
-        candidates=[Candidate(runner, presence_of(runner, work.now, policy), tuple(ends.get(runner.id, ()))) for runner in known],
-        now=work.now,
+    ends = await expected_ends(work, organization_id)
+    return replace(
+        question_of(records, await current_license(work, plant, organization_id), work.now, ends),
         target=await target_facts(work, organization_id, target_id, for_scan) if target_id is not None else None,
         requested_runner_id=RunnerId(runner_id) if runner_id is not None else None,
         not_before=not_before,
     )
+
+
+def question_of(records: Records, held: License, now: datetime, ends: Ends) -> Question:
+    """Whether any scan could start. Without the ends of what runs there is no estimate, and everything else is the same."""
+    known = records.all()
+    candidates = [Candidate(one.facts, one.presence, tuple(ends.get(one.facts.id, ()))) for one in known]
+    return Question(license=held, live_leases=sum(one.facts.live_leases for one in known), candidates=candidates, now=now)
+
+
+async def readiness_of(work: Work, plant: Resources, organization_id: OrganizationId, records: Records) -> Readiness:
+    """Whether any scan could start now, without an estimate. While one could, it is judged anew only when something changes that counts."""
+    held = await current_license(work, plant, organization_id)
+    known: Readiness | None = records.made_of_standing.get(READY)
+    if known is not None and known.license == held:
+        return known
+    # Nothing is waited for from here on, or the records could be others in the end.
+    readiness = assess(question_of(records, held, work.now, {}))
+    if readiness.ready:
+        records.made_of_standing[READY] = readiness
+    return readiness
 
 
 async def target_facts(work: Work, organization_id: OrganizationId, target_id: str, for_scan: ScanId | None) -> TargetFacts:
@@ -58,7 +79,7 @@ async def target_facts(work: Work, organization_id: OrganizationId, target_id: s
     return facts if touched is None else replace(facts, is_idle=False, idle_after=touched.until)
 
 
-async def _expected_ends(work: Work, organization_id: OrganizationId) -> dict[RunnerId, list[datetime]]:
+async def expected_ends(work: Work, organization_id: OrganizationId) -> Ends:
     """When the running scans may end, by the median of the latest durations; nothing where there is no experience."""
     durations = await store.recent_durations(work, organization_id)
     if not durations:

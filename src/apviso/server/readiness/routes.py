@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import RunnerList
@@ -25,14 +24,14 @@ from apviso.server.errors import (
 from apviso.server.paging import MAX_LIMIT, MAX_PAGE
 from apviso.server.readiness.assessment import assess
 from apviso.server.readiness.gather import gather
+from apviso.server.readiness.listing import Wanted, list_answer
 from apviso.server.resources import Plant, Reading
-from apviso.server.runners.view import is_listed, wire
 
 router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited)
 
 
-@router.get("", responses=responses(*DENIED))
+@router.get("", responses=responses(*DENIED), response_model=RunnerList)
 async def list_runners(
     caller: RunnersReader,
     work: Reading,
@@ -42,24 +41,10 @@ async def list_runners(
     name: Annotated[str | None, Query(max_length=120)] = None,
     page: Annotated[int | None, Query(ge=1, le=MAX_PAGE)] = None,
     limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT)] = None,
-) -> RunnerList:
+) -> Response:
     """All runners and whether a scan could start now. Revoked ones only with `status=revoked`; `name` matches a part of the name."""
-    question = await gather(work, plant, caller.organization_id)
-    found = [
-        wire(candidate.facts, candidate.presence, work.now)
-        for candidate in question.candidates
-        if is_listed(candidate.presence, status)
-        and (label is None or label in candidate.facts.labels)
-        and (name is None or name.casefold() in candidate.facts.name.casefold())
-    ]
-    readiness = assess(question)
-    if page is None and limit is None:
-        return RunnerList(runners=found, readiness=readiness, total=len(found))
-    size, number = limit or 50, page or 1
-    shown = found[(number - 1) * size : number * size]
-    return RunnerList(
-        runners=shown, readiness=readiness, total=len(found), page=number, limit=size, total_pages=math.ceil(len(found) / size)
-    )
+    answer = await list_answer(work, plant, caller.organization_id, Wanted(status, label, name, page, limit))
+    return Response(answer.body, media_type="application/json", headers={"etag": answer.tag})
 
 
 @router.get("/readiness", responses=responses(*DENIED, RunnerNotFound, TargetNotFound))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from apviso.protocol.readiness import Readiness
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.organizations import store as organizations
-from apviso.server.readiness.assessment import assess
-from apviso.server.readiness.gather import gather
+from apviso.server.readiness.gather import READY, readiness_of
 from apviso.server.resources import Resources, Turn
+from apviso.server.runners.fleet import current
 from apviso.server.signals import EVERYONE
 from apviso.server.stream import store as stream
-
-# What is told of an organization that nothing blocks.
-READY = "ready"
 
 
 async def observe_readiness(turn: Turn, plant: Resources) -> None:
@@ -23,16 +21,17 @@ async def observe_readiness(turn: Turn, plant: Resources) -> None:
             async with plant.database.reading() as work:
                 stirred = sorted({*stirred, *(one.id for one in await organizations.list_organizations(work))} - {EVERYONE})
         while stirred:
+            organization_id = OrganizationId(stirred[0])
+            records = await current(plant, organization_id)
             async with turn() as work:
-                await _observe(work, plant, OrganizationId(stirred[0]))
+                await _observe(work, organization_id, await readiness_of(work, plant, organization_id, records))
             del stirred[0]
     finally:
         # What could not be looked at now is looked at next time.
         plant.signals.stir(stirred)
 
 
-async def _observe(work: Work, plant: Resources, organization_id: OrganizationId) -> None:
-    readiness = assess(await gather(work, plant, organization_id))
+async def _observe(work: Work, organization_id: OrganizationId, readiness: Readiness) -> None:
     before, now = await organizations.told_readiness(work, organization_id), readiness.primary_blocker or READY
     if before == now:
         return

@@ -14,25 +14,32 @@ from apviso.server.runners.presence import PresencePolicy, admin_state_at, prese
 
 @dataclass(frozen=True)
 class Remembered:
-    """A runner as its last heartbeat left it: the digest of its token, how it was noted to stand, what it is told, the answer up to the
-    server's time, and the nonces of its latest claims."""
+    """A runner as its last heartbeat left it: the digest of its token, how it was noted to stand, what it is told, the answer without
+    interval and time, and the nonces of its latest claims."""
 
     facts: RunnerFacts
     digest: str = field(repr=False)
     noted: tuple[RunnerStatus, tuple[str, ...]]
     directives: Directives
-    answer_head: bytes
+    answer_parts: tuple[bytes, bytes]
     nonces: frozenset[str] = field(repr=False)
 
     def moved_to(self, facts: RunnerFacts) -> Remembered:
-        return Remembered(facts, self.digest, self.noted, self.directives, self.answer_head, self.nonces)
+        return Remembered(facts, self.digest, self.noted, self.directives, self.answer_parts, self.nonces)
+
+    def answer(self, interval_ms: int, server_time: str) -> bytes:
+        """What the runner is told now, where nothing but these two may have changed."""
+        head, middle = self.answer_parts
+        return b'%s%d%s%s"}' % (head, interval_ms, middle, server_time.encode())
 
 
 def remembered(runner: RunnerFacts, digest: str, answer: HeartbeatAnswer, nonces: frozenset[str]) -> Remembered:
-    """`answer` is what the runner would be told now; only the time in it, which comes last, will be another one."""
-    head, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
+    """`answer` is what the runner would be told now; only the interval, and the time, which comes last, will be others."""
+    told, name, _ = answer.model_dump_json(by_alias=True).rpartition('"serverTime":"')
+    head, interval, rest = told.partition('"heartbeatIntervalMs":')
+    parts = (head + interval).encode(), (rest[rest.index(",") :] + name).encode()
     noted = answer.runner.status, tuple(runner.observed_reasons or ())
-    return Remembered(runner, digest, noted, answer.directives, (head + name).encode(), nonces)
+    return Remembered(runner, digest, noted, answer.directives, parts, nonces)
 
 
 def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: PresencePolicy) -> RunnerFacts | None:
@@ -41,6 +48,8 @@ def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: Presen
     if beat.boot_id != facts.boot_id or beat.beat_seq <= facts.beat_seq or not is_in_touch(known, now, policy):
         return None
     after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **told(beat)})
+    if any(getattr(after, name) != getattr(facts, name) for name in _LASTING):
+        return None
     return after if _stands_as_noted(known, after, now, policy) else None
 
 
@@ -68,6 +77,8 @@ def _stands_as_noted(known: Remembered, facts: RunnerFacts, now: datetime, polic
     return (presence.status, presence.reasons) == known.noted and admin_state_at(facts, now) is known.directives.admin_state
 
 
+# What is written behind is only what differs from one heartbeat to the next.
+_LASTING = ("version", "os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities")
 _TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
 
 

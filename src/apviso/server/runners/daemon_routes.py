@@ -66,7 +66,7 @@ async def heartbeat(
         work.hints.add(runner_topic(caller.id))
     answer = HeartbeatAnswer(
         runner=BeatingRunner(id=runner.id, status=presence.status),
-        heartbeat_interval_ms=round(plant.settings.timers.heartbeat_interval.total_seconds() * 1000),
+        heartbeat_interval_ms=plant.pace.interval_ms,
         directives=await directives_for(work, plant, runner),
         server_time=work.now,
     )
@@ -84,7 +84,7 @@ def duplicate_seen_at(known: RunnerFacts, boot_id: str, now: datetime, remembere
 
 
 async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:
-    if known.last_heartbeat_at is not None and work.now - known.last_heartbeat_at > plant.settings.timers.heartbeat_late_after:
+    if known.last_heartbeat_at is not None and work.now - known.last_heartbeat_at > plant.pace.timers.heartbeat_late_after:
         await store.add_gap(work, known.id, known.last_heartbeat_at)
 
 

@@ -57,6 +57,21 @@ def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> P
     return Presence(RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE, faults, is_accepting)
 
 
+def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> datetime | None:
+    """The first moment after `now` at which time alone may change how the runner stands; None where there is none."""
+    timers, limit = policy.timers, timedelta.resolution
+    # Limits are passed, not reached: what lasts for 35 s still holds at 35 s.
+    spans = (
+        (runner.last_contact_at, timers.offline_after + limit),
+        (runner.last_heartbeat_at, timers.heartbeat_late_after + limit),
+        (runner.duplicate_seen_at, timers.duplicate_identity_remembered + limit),
+    )
+    moments = [] if runner.revoked_at is not None else [policy.amnesty_until, *(since + span for since, span in spans if since is not None)]
+    if runner.admin_until is not None:
+        moments.append(runner.admin_until)
+    return min((moment for moment in moments if moment > now), default=None)
+
+
 def admin_state_at(runner: RunnerFacts, now: datetime) -> AdminState:
     """A pause that has run out is over, whether or not a timer has noted it yet."""
     if runner.admin_until is not None and runner.admin_until <= now:

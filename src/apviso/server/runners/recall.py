@@ -26,7 +26,7 @@ async def recall(plant: Resources, prefixes: Collection[str]) -> dict[str, Remem
             continue
         answer = HeartbeatAnswer(
             runner=BeatingRunner(id=runner.id, status=runner.observed_status),
-            heartbeat_interval_ms=round(plant.settings.timers.heartbeat_interval.total_seconds() * 1000),
+            heartbeat_interval_ms=plant.pace.interval_ms,
             directives=directives_of(plant, runner, cancelled.get(runner.id, []), now),
             server_time=now,
         )

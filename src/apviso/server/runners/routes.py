@@ -115,7 +115,7 @@ async def get_runner_history(
     begin: datetime = since or work.now - DEFAULT_HISTORY
     intervals = await store.list_intervals(work, runner.id, begin)
     gaps = await store.list_gaps(work, runner.id, begin)
-    lasting = open_gap(runner.last_heartbeat_at, plant.settings.timers.heartbeat_late_after.total_seconds(), work.now)
+    lasting = open_gap(runner.last_heartbeat_at, plant.pace.timers.heartbeat_late_after.total_seconds(), work.now)
     if lasting is not None and runner.revoked_at is None:
         gaps.append(lasting)
     return RunnerHistory(intervals=intervals, uptime_ratio=uptime_ratio(intervals, begin, work.now), heartbeat_gaps=gaps)

@@ -1,6 +1,6 @@
 """All SQL of runners: one statement a function; a change says whether it won.
 
-A change of a runner sends its topic, so that no process goes on answering for it from memory."""
+A change of a runner sends its topic, so that no process goes on answering for it from memory. What only says that it lives touches it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, update
+from pydantic_core import to_json
+from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import HeartbeatGap, StatusInterval
 from apviso.protocol.states import AdminState, RunnerStatus
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
+from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
@@ -49,10 +51,26 @@ def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
     )
 
 
-async def list_runners(work: Work, organization_id: OrganizationId) -> list[RunnerFacts]:
-    """Every runner of the organization, revoked ones too, oldest first."""
-    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id).order_by(RunnerRow.created_at, RunnerRow.id))
-    return [_facts(row) for row in rows.mappings()]
+async def list_ids(work: Work, organization_id: OrganizationId) -> list[RunnerId]:
+    return list((await work.db.execute(select(RunnerRow.id).where(RunnerRow.organization_id == organization_id))).scalars())
+
+
+async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId]) -> dict[RunnerId, RunnerFacts]:
+    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id.in_(runner_ids)))
+    return {row["id"]: _facts(row) for row in rows.mappings()}
+
+
+async def horizon(work: Work) -> int:
+    """On PostgreSQL: the oldest transaction that was still under way. Whatever is not visible now was written by it or by a later one."""
+    return int(await work.db.scalar(text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")) or 0)
+
+
+async def list_written_since(work: Work, organization_id: OrganizationId, horizon: int) -> list[RunnerId]:
+    """On PostgreSQL: whose rows were written by that transaction or a later one, by whichever process and for whatever reason."""
+    # A row knows 32 bits of the transaction's number; its age is the way to compare them across the turn of the count.
+    wanted = text("SELECT id FROM runners WHERE organization_id = :of AND age(xmin) <= age(CAST(CAST(:horizon AS text) AS xid))")
+    found = await work.db.execute(wanted, {"of": organization_id, "horizon": str(horizon % 2**32)})
+    return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
 async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
@@ -104,15 +122,15 @@ async def lock(work: Work, *runner_ids: RunnerId) -> None:
     await work.db.execute(wanted.with_for_update(key_share=True))
 
 
-async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId]) -> dict[RunnerId, RunnerFacts]:
-    rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id.in_(runner_ids)))
-    return {row["id"]: _facts(row) for row in rows.mappings()}
-
-
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:
     """What the license's runner limit counts: registered and not revoked."""
     counted = select(func.count()).where(RunnerRow.organization_id == organization_id, RunnerRow.revoked_at.is_(None))
     return await work.db.scalar(counted) or 0
+
+
+async def count_everyone(work: Work) -> int:
+    """Registered and not revoked, in all organizations."""
+    return await work.db.scalar(select(func.count()).select_from(RunnerRow).where(RunnerRow.revoked_at.is_(None))) or 0
 
 
 async def add(
@@ -147,6 +165,7 @@ async def add(
             beat_seq=0,
         )
     )
+    work.touched.add((organization_id, runner_id))
 
 
 async def add_token(work: Work, runner_id: RunnerId, token: Token) -> None:
@@ -191,28 +210,18 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
             **(told(beat) if is_new_boot or beat.beat_seq >= known.beat_seq else {}),
         )
     )
-
-
-# What a heartbeat changes, beside the boot that it belongs to.
-_BEATEN = (
-    "version", "beat_seq", "claim_poll_age_ms", "os", "arch", "container_engine", "configured_concurrency", "provider_state",
-    "capabilities", "health", "last_heartbeat_at", "last_contact_at",
-)  # fmt: skip
+    work.touched.add((known.organization_id, known.id))
 
 
 async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    statement = (
-        update(_ROW)
-        .where(_ROW.c.id == bindparam("of_id"), _ROW.c.boot_id == bindparam("of_boot"), _ROW.c.beat_seq < bindparam("new_beat_seq"))
-        .where(_ROW.c.revoked_at.is_(None), _ROW.c.goodbye_at.is_(None))
-        .values({name: bindparam(f"new_{name}") for name in _BEATEN})
-    )
-    # In one order everywhere, so that two processes that write behind never wait for each other in a ring.
-    ordered = sorted(runners, key=lambda runner: runner.id)
-    await work.db.execute(
-        statement, [{"of_id": one.id, "of_boot": one.boot_id, **{f"new_{name}": getattr(one, name) for name in _BEATEN}} for one in ordered]
-    )
+    told = [
+        Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, to_json(one.health).decode(), one.last_heartbeat_at)
+        for one in runners
+        if one.last_heartbeat_at is not None
+    ]
+    await write(work.db, told)
+    work.touched.update((one.organization_id, one.id) for one in runners)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:

@@ -17,7 +17,7 @@ RUNNERS_AT_ONCE = 200
 
 def policy_of(plant: Resources) -> PresencePolicy:
     settings = plant.settings
-    return PresencePolicy(settings.timers, plant.amnesty_until, settings.minimum_runner_version, settings.deprecated_runner_version)
+    return PresencePolicy(plant.pace.timers, plant.amnesty_until, settings.minimum_runner_version, settings.deprecated_runner_version)
 
 
 async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Presence:

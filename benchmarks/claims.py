@@ -1,0 +1,147 @@
+"""Jobs claimed a second by eight runners at a time, beside other queues on PostgreSQL and the barest statements."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import insert, text
+
+from apviso.protocol.daemon import Claim
+from apviso.protocol.tokens import parse_token
+from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.server.access import DaemonCaller
+from apviso.server.db.schema import ScanRow, TargetRow
+from apviso.server.resources import Resources
+from apviso.server.scans import claiming
+from benchmarks.fleet import DURABLE
+from benchmarks.helper_process import helper_process
+from benchmarks.in_process import control_plane
+from benchmarks.measuring import Absent, Bar, Side, Told, interleaved, ratios
+from benchmarks.peers import QUEUES, PeerAbsent
+from benchmarks.plant import Plant
+from benchmarks.seeding import scan_row, target_row
+from tests.support.postgres import postgres_server
+
+ROUNDS = 5
+CLAIMERS, SECONDS = 8, 2.0
+# Two slots each: more claims in a round than any side makes.
+RUNNERS, JOBS, BATCH = 10_000, 20_000, 1_000
+_NONCES = count()
+
+
+async def rows() -> list[Told]:
+    try:
+        python = QUEUES.program("python")
+    except PeerAbsent as why:
+        return [Absent("G7: claims", str(why))]
+    with ExitStack() as stack:
+        postgres = await asyncio.to_thread(lambda: stack.enter_context(postgres_server(**DURABLE)))
+        own, *others = [stack.enter_context(postgres.database()) for _ in range(4)]
+        script = str(Path(__file__).with_name("plain_claims.py"))
+        async with (
+            helper_process(python, script, str(postgres.folder), *others) as plain,
+            claimed_from(postgres.url(own)) as on_postgres,
+            claimed_from("") as on_sqlite,
+        ):
+            given = await interleaved(
+                ROUNDS,
+                on_postgres.by(CLAIMERS),
+                *(plain.asks(word) for word in ("bare", "procrastinate", "pgqueuer")),
+                on_sqlite.by(CLAIMERS),
+                on_sqlite.by(1),
+                plain.asks("sqlite"),
+            )
+    return _bars(*given)
+
+
+def _bars(
+    ours: list[float],
+    bare: list[float],
+    procrastinate: list[float],
+    pgqueuer: list[float],
+    sqlite: list[float],
+    alone: list[float],
+    plain: list[float],
+) -> list[Told]:
+    sides = {
+        "ours on PostgreSQL: authorized, audited, told to the live stream": ours,
+        "one UPDATE with SKIP LOCKED, asyncpg": bare,
+        "procrastinate 3.10.0, fetch_job": procrastinate,
+        "pgqueuer 1.6.0, dequeue one": pgqueuer,
+        "ours on SQLite": sqlite,
+        "ours on SQLite, one claimer: a transaction for each": alone,
+        "one UPDATE in a transaction, sqlite3, one writer": plain,
+    }
+    told = [Side(name, values, "claims a second") for name, values in sides.items()]
+    what = f"claims a second by {CLAIMERS} runners at a time, of"
+    return [
+        Bar("G7", f"{what} a bare statement's on PostgreSQL", ratios(ours, bare), 0.7, True, told),
+        Bar("G7", f"{what} procrastinate's", ratios(ours, procrastinate), 1.5, True),
+        Bar("G7", f"{what} pgqueuer's", ratios(ours, pgqueuer), 1.5, True),
+        Bar("G7", f"{what} one's alone on SQLite", ratios(sqlite, alone), 2.0, True),
+    ]
+
+
+@dataclass
+class Claimed:
+    """Claims against one control plane in this process."""
+
+    ready: Plant
+    plant: Resources
+
+    def by(self, claimers: int) -> Callable[[], Awaitable[float]]:
+        """Claims a second when so many runners claim at a time, each runner another one in turn."""
+
+        async def deed() -> float:
+            await self._queue_again()
+            callers = iter([self._caller(place) for place in range(RUNNERS)])
+            began = time.perf_counter()
+            taken = await asyncio.gather(*(self._claim(callers, began) for _ in range(claimers)))
+            return sum(taken) / (time.perf_counter() - began)
+
+        return deed
+
+    async def _claim(self, callers: Iterator[DaemonCaller], began: float) -> int:
+        taken = 0
+        while time.perf_counter() - began < SECONDS:
+            claim = Claim(nonce=f"nonce-{next(_NONCES)}", free_slots=1)
+            answer = await claiming.answer(self.plant, next(callers), claim, 5, _is_here)
+            assert answer.job is not None, answer.not_accepting
+            taken += 1
+        return taken
+
+    def _caller(self, place: int) -> DaemonCaller:
+        one = self.ready.runners[place]
+        token = parse_token(one.token)
+        assert token is not None
+        return DaemonCaller(RunnerId(one.id), OrganizationId(self.ready.organization_id), "runner", token, None, "bench")
+
+    async def _queue_again(self) -> None:
+        """As if each claim of the round before had ended, and its scan waited again."""
+        async with self.plant.database.writing() as work:
+            now = work.now.isoformat(" ")
+            await work.db.execute(text(f"UPDATE attempts SET ended_at = '{now}', silent_at = '{now}' WHERE ended_at IS NULL"))  # noqa: S608
+            await work.db.execute(text("UPDATE scans SET status = 'pending_runner', runner_id = NULL WHERE status = 'assigned'"))
+        self.plant.waiting.hint(OrganizationId(self.ready.organization_id))
+
+
+async def _is_here() -> bool:
+    return False
+
+
+@asynccontextmanager
+async def claimed_from(database_url: str) -> AsyncIterator[Claimed]:
+    async with control_plane(RUNNERS, database_url) as (ready, plant):
+        made = [target_row(ready.organization_id, number) for number in range(JOBS)]
+        for first in range(0, JOBS, BATCH):
+            batch = made[first : first + BATCH]
+            async with plant.database.writing() as work:
+                await work.db.execute(insert(TargetRow), [{**one, "created_at": work.now} for one in batch])
+                await work.db.execute(insert(ScanRow), [{**scan_row(one), "created_at": work.now} for one in batch])
+        yield Claimed(ready, plant)

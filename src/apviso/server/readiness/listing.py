@@ -1,0 +1,78 @@
+"""The list of runners as it is sent: put together from what each record has ready, and kept while nothing in it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+from apviso.protocol.readiness import Readiness
+from apviso.protocol.states import RunnerStatus
+from apviso.protocol.wire import OrganizationId
+from apviso.server.db.engine import Work
+from apviso.server.readiness.assessment import assess
+from apviso.server.readiness.gather import expected_ends, question_of, readiness_of
+from apviso.server.resources import Resources
+from apviso.server.runners.fleet import current
+from apviso.server.runners.records import Record, Records
+from apviso.server.runners.view import is_listed
+
+# Different questions whose answers are kept at once; ten thousand runners make one of several megabytes.
+MOST_KEPT = 8
+DEFAULT_LIMIT = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Without page and limit all runners are listed."""
+
+    status: RunnerStatus | None = None
+    label: str | None = None
+    name: str | None = None
+    page: int | None = None
+    limit: int | None = None
+
+    def fits(self, record: Record) -> bool:
+        facts = record.facts
+        return (
+            is_listed(record.presence, self.status)
+            and (self.label is None or self.label in facts.labels)
+            and (self.name is None or self.name.casefold() in facts.name.casefold())
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    body: bytes
+    tag: str
+
+
+async def list_answer(work: Work, plant: Resources, organization_id: OrganizationId, wanted: Wanted) -> Answer:
+    """The JSON of a RunnerList, and its entity tag."""
+    records = await current(plant, organization_id)
+    readiness = await readiness_of(work, plant, organization_id, records)
+    if not readiness.ready:
+        ends = await expected_ends(work, organization_id)
+        readiness = assess(question_of(records, readiness.license, work.now, ends))
+    known: tuple[Readiness, Answer] | None = records.made.get(wanted)
+    if known is not None and (known[0] is readiness or known[0] == readiness):
+        return known[1]
+    answer = _answer(records, readiness, wanted)
+    if len(records.made) >= MOST_KEPT:
+        records.made.clear()
+    records.made[wanted] = readiness, answer
+    return answer
+
+
+def _answer(records: Records, readiness: Readiness, wanted: Wanted) -> Answer:
+    found = [record.shown for record in records.all() if wanted.fits(record)]
+    counted: dict[str, int | None] = {"total": len(found), "page": None, "limit": None, "totalPages": None}
+    if wanted.page is not None or wanted.limit is not None:
+        size, number = wanted.limit or DEFAULT_LIMIT, wanted.page or 1
+        counted |= {"page": number, "limit": size, "totalPages": math.ceil(len(found) / size)}
+        found = found[(number - 1) * size : number * size]
+    written = readiness.model_dump_json(by_alias=True).encode()
+    tail = json.dumps(counted, separators=(",", ":")).encode()[1:]
+    body = b"".join((b'{"runners":[', b",".join(found), b'],"readiness":', written, b",", tail))
+    return Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
