@@ -136,7 +136,7 @@ async def check_record(settings: Settings, fleet: Fleet) -> None:
             told = answer.json()
             assert (told["code"], told["retryable"], int(answer.headers["retry-after"]) >= 1) == ("database_unavailable", True, True)
     assert len(set(fleet.acknowledged)) == len(fleet.acknowledged)
-    scans, events, sightings, ended, changes = await _rows(
+    scans, events, sightings, ended, changes = await rows(
         settings,
         "SELECT id, status, attempt FROM scans",
         "SELECT scan_id, attempt, seq FROM scan_events ORDER BY 1, 2, 3",
@@ -154,7 +154,8 @@ async def check_record(settings: Settings, fleet: Fleet) -> None:
     assert dict(changes) == {"runner.enrolled": len(fleet.runners), "runner.online": len(fleet.runners)}
 
 
-async def _rows(settings: Settings, *queries: str) -> list[list[tuple[Any, ...]]]:
+async def rows(settings: Settings, *queries: str) -> list[list[tuple[Any, ...]]]:
+    """The answers of the database itself."""
     database = Database(settings.database_url, RealClock(), Signals())
     try:
         async with database.reading() as work:
