@@ -21,7 +21,7 @@ from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe_everyone
 from apviso.server.scans.duties import run_timers
-from apviso.server.signals import jobs_topic
+from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
 
 log = structlog.get_logger("apviso.housekeeping")
@@ -41,7 +41,8 @@ async def end_pauses(turn: Turn, plant: Resources) -> None:
     async with turn() as work:
         for organization_id, runner_id in await runners.end_expired_pauses(work):
             await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
-            work.hints.add(jobs_topic(organization_id))
+            # Whether a scan could start is judged anew, too.
+            work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
 async def forget(turn: Turn, plant: Resources) -> None:

@@ -121,6 +121,21 @@ async def test_stream_tells_when_readiness_changes(acme: Organization, runner: R
     }
 
 
+async def test_stream_tells_that_a_pause_with_an_end_blocks_no_longer(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock, wire: httpx2.AsyncClient
+) -> None:
+    await acme.post(f"/runners/{runner.id}/pause", {"until": "2026-05-03T09:15:52Z"})
+    await plane.settle()
+    async with following(wire, EVENTS, acme.key) as stream:
+        await stream.connected()
+        clock.pass_by(seconds=20)
+        await plane.settle()
+
+        told = await stream.next()
+
+    assert (told.type, told.data["ready"], told.data["primaryBlocker"]) == ("readiness.changed", True, None)
+
+
 async def test_enrollment_is_no_alarm_on_the_stream(acme: Organization, plane: Plane, wire: httpx2.AsyncClient) -> None:
     async with following(wire, EVENTS, acme.key) as stream:
         await stream.connected()

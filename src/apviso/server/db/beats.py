@@ -29,8 +29,8 @@ FROM unnest($1::varchar[], $2::varchar[], $3::bigint[], $4::bigint[], $5::text[]
     AS beat (id, boot, seq, age, health, at)
 WHERE kept.id = beat.id AND kept.boot_id = beat.boot AND kept.beat_seq < beat.seq AND kept.revoked_at IS NULL AND kept.goodbye_at IS NULL
 """
-# Row after row in the order that is given: whoever locks several runners does it in the order of their identities, and so must this.
-_IN_ORDER = "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+# In the order of their identities, as everybody does who locks several runners; how the update joins is then the planner's affair.
+_LOCKED = "SELECT count(*) FROM (SELECT id FROM runners WHERE id = ANY($1::varchar[]) ORDER BY id FOR NO KEY UPDATE) AS held"
 _SQLITE = """
 UPDATE runners
 SET beat_seq = ?3, claim_poll_age_ms = ?4, health = ?5, last_heartbeat_at = ?6, last_contact_at = max(coalesce(last_contact_at, ?6), ?6)
@@ -42,7 +42,7 @@ async def write(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
     """Each runner at most once."""
     ordered = sorted(beats)
     if connection.dialect.name == "postgresql":
-        await connection.exec_driver_sql(_IN_ORDER)
+        await connection.exec_driver_sql(_LOCKED, ([beat.runner_id for beat in ordered],))
         await connection.exec_driver_sql(_POSTGRESQL, tuple(map(list, zip(*ordered, strict=True))))
     else:
         await connection.exec_driver_sql(_SQLITE, [(*beat[:-1], _as_kept(beat.at)) for beat in ordered])

@@ -14,7 +14,7 @@ from apviso.server.runners.records import Records
 from apviso.server.runners.watch import policy_of
 
 # Rows of one statement: between two of them other calls have their turn.
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 200
 
 
 @dataclass
