@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -74,13 +75,16 @@ def test_shop_beyond_loopback_is_refused(host: str) -> None:
         open_shop(host, 0, hardened=False)
 
 
-def test_shop_as_a_process_names_its_port_and_ends_on_request() -> None:
-    process = subprocess.Popen([sys.executable, "-m", "apviso.demo", "--port", "0"], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("request_to_end", [signal.SIGTERM, signal.SIGINT])
+def test_shop_as_a_process_names_its_port_and_ends_on_request(request_to_end: signal.Signals) -> None:
+    command = f"trap '' INT && exec '{sys.executable}' -m apviso.demo --port 0"
+    # As a shell starts what it puts into the background: SIGINT is ignored until the program says otherwise.
+    process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     port = json.loads(process.stdout.readline())["listening"]
 
     status = fetcher(port)("/").status
-    process.terminate()
+    process.send_signal(request_to_end)
 
     assert status == 200
     assert process.wait(timeout=20) == 0

@@ -41,8 +41,9 @@ def main() -> int:
     except (NotLoopback, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 64
-    # A plain exit on SIGTERM, so that whoever started the shop sees exit code 0.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A plain exit with code 0 for whoever started the shop; a shell that put it in the background has it ignore SIGINT otherwise.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     sys.stdout.write(json.dumps({"listening": server.server_address[1]}) + "\n")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):

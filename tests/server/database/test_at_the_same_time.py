@@ -29,11 +29,11 @@ def _codes(answers: Sequence[httpx2.Response]) -> dict[int, int]:
 
 
 async def duties_begun(plane: Plane) -> asyncio.Task[None]:
-    """Timed duties that have begun, and wait for what the caller has locked."""
+    """Timed duties that have begun, and wait for what the caller has locked, or have passed over it."""
     duties = asyncio.create_task(plane.settle())
     if plane.resources.database.engine.dialect.name == "postgresql":
         async with asyncio.timeout(SECONDS):
-            while not await _is_somebody_waiting(plane):  # noqa: ASYNC110  # a lock that is waited for signals nobody
+            while not (duties.done() or await _is_somebody_waiting(plane)):  # noqa: ASYNC110  # a lock signals nobody
                 await asyncio.sleep(0.01)
     return duties
 
