@@ -37,7 +37,7 @@ class PrivateEngine:
     def image_of(self, program: str) -> str:
         """The scan image with another program in it: Python source that is run in place of the scan."""
         made = self.client.api.create_container(self.image)
-        self.client.api.put_archive(made["Id"], "/", _archive("program.py", program))
+        self.client.api.putarchive(made["Id"], "/", archive("program.py", program))
         interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
         told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
         self.client.api.remove_container(made["Id"])
@@ -48,7 +48,8 @@ class PrivateEngine:
         return [container.name for container in self.client.containers.list(all=True)]
 
 
-def _archive(name: str, text: str) -> bytes:
+def archive(name: str, text: str) -> bytes:
+    """A tar file with one file in it."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         entry = tarfile.TarInfo(name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,18 @@ from apviso.runner.engines import EngineFailed
 from apviso.runner.engines.container_engine import ContainerEngine
 from apviso.runner.engines.kept_signatures import KeptSignatures
 from apviso.runner.engines.signatures import ANNOTATION, Trust
-from tests.containers.private_engine import PrivateEngine
+from tests.containers.private_engine import PrivateEngine, archive
 from tests.containers.private_registry import PrivateRegistry, registry_process
 from tests.containers.running import INSTALLATION
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def engine_here(engine_here: PrivateEngine) -> PrivateEngine:
+    """With a small image in place of the scan image, which is pushed and fetched here many times, and never run."""
+    told = json.loads(engine_here.client.api.import_image_from_data(archive("program.py", "pass"), repository="small", tag="test"))
+    return replace(engine_here, image=str(told["status"]))
 
 
 @pytest.fixture(scope="module")

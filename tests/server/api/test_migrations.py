@@ -51,10 +51,17 @@ def _constraints(connection: Connection) -> dict[str, Any]:
             "primary": looked.get_pk_constraint(name)["constrained_columns"],
             "foreign": sorted((key["constrained_columns"], key["referred_table"]) for key in looked.get_foreign_keys(name)),
             "unique": sorted(key["column_names"] for key in looked.get_unique_constraints(name)),
-            "indexes": sorted((index["name"], index["column_names"], bool(index["unique"])) for index in looked.get_indexes(name)),
+            "indexes": sorted(
+                (index["name"], index["column_names"], bool(index["unique"]), _condition(index)) for index in looked.get_indexes(name)
+            ),
             "columns": {column["name"]: column["nullable"] for column in looked.get_columns(name)},
         }
     return found
+
+
+def _condition(index: Any) -> str:
+    """Which rows an index is of; nothing for all of them."""
+    return next((str(said) for option, said in index.get("dialect_options", {}).items() if option.endswith("_where")), "")
 
 
 async def _to(engine: AsyncEngine, revision: str) -> None:
