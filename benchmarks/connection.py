@@ -9,8 +9,11 @@ from typing import cast
 
 @dataclass(frozen=True)
 class Answer:
+    """`retry_after`: the seconds that a refusal asks to wait."""
+
     status: int
     body: bytes
+    retry_after: float | None = None
 
 
 class Broken(Exception):
@@ -71,24 +74,26 @@ class Connection(asyncio.Protocol):
         head, end, rest = self._unread.partition(b"\r\n\r\n")
         if not end:
             return
-        length = _length(head)
+        length = _number(head, b"content-length")
         if length is None:
             self._fail("an answer without a length")
             self.abort()
         elif len(rest) >= length:
             self._unread = rest[length:]
             if self._wanted is not None and not self._wanted.done():
-                self._wanted.set_result(Answer(int(head[9:12]), rest[:length]))
+                status = int(head[9:12])
+                asked = _number(head, b"retry-after") if status >= 400 else None
+                self._wanted.set_result(Answer(status, rest[:length], asked))
 
     def _fail(self, what: str) -> None:
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_exception(Broken(what))
 
 
-def _length(head: bytes) -> int | None:
+def _number(head: bytes, wanted: bytes) -> int | None:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
+        if name.lower() == wanted and value.strip().isdigit():
             return int(value)
     return None
 

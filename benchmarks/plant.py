@@ -38,6 +38,8 @@ class Plant(Installation):
     organization_id: str = ""
     server: Process | None = None
     runners: list[Enrolled] = field(default_factory=list)
+    # Questions of people that were answered 503 first.
+    turned_away: int = 0
 
     @property
     def _where(self) -> tuple[str, ...]:
@@ -69,9 +71,15 @@ class Plant(Installation):
         return server.popen.pid
 
     def ask(self, path: str) -> httpx2.Response:
-        """A GET of the public API."""
+        """A GET of the public API, again as often as the server is too busy for it."""
         address, headers = f"{self.url}/api/v1{path}", {"X-API-Key": self.api_key}
-        return httpx2.get(address, headers=headers, timeout=ANSWER_SECONDS, trust_env=False).raise_for_status()
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            answer = httpx2.get(address, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                return answer.raise_for_status()
+            self.turned_away += 1
+            time.sleep(float(answer.headers.get("retry-after", 1)))
 
 
 @contextmanager

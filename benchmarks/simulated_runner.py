@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from apviso.runner.backoff import Patience
 from benchmarks.connection import Answer, Broken, Connection, post
 from benchmarks.seeding import Enrolled
 
@@ -19,8 +20,6 @@ WAIT_SECONDS = 20
 PATIENCE_SECONDS = 30.0
 # As the runner's own HTTP client: an unused connection is kept this long, unless the server closes it earlier.
 IDLE_SECONDS = 30.0
-# After a call that failed.
-PAUSE_SECONDS = 1.0
 
 
 @dataclass
@@ -54,14 +53,19 @@ class SimulatedRunner:
         self._beats = 0
         self._polled_at = time.monotonic()
         self._interval = 15.0
+        self._patience = Patience()
+        self._is_heard = False
         self._beating: Connection | None = None
         self._polling: Connection | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self.is_polling = False
+        self.has_polled = asyncio.Event()
 
     async def start(self) -> None:
-        """The first heartbeat, then both loops."""
-        await self._beat()
+        """The first heartbeat that is taken, then both loops."""
+        seconds = await self._beat()
+        while not self._is_heard:
+            await asyncio.sleep(seconds)
+            seconds = await self._beat()
         self._tasks = [asyncio.create_task(self._beat_again_and_again()), asyncio.create_task(self._poll_again_and_again())]
 
     def vanish(self) -> None:
@@ -73,11 +77,13 @@ class SimulatedRunner:
                 connection.abort()
 
     async def _beat_again_and_again(self) -> None:
+        seconds = self._interval * random.uniform(0, 1.1)
         while True:
-            await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))
-            await self._beat()
+            await asyncio.sleep(seconds)
+            seconds = await self._beat()
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> float:
+        """The seconds until the next."""
         self._beats += 1
         began = time.perf_counter()
         try:
@@ -85,14 +91,17 @@ class SimulatedRunner:
             answer = await self._beating.ask(post("/api/runner/heartbeat", self.runner.token, self._body()), PATIENCE_SECONDS)
         except Broken as error:
             self._tally.fail("heartbeat", str(error))
-            return
+            return min(self._patience.next_delay(), self._interval)
         if self._tally.is_counting:
             self._tally.beats.append(time.perf_counter() - began)
-        if answer.status == 200:
-            self._interval = json.loads(answer.body)["heartbeatIntervalMs"] / 1000
-        else:
-            self._tally.fail("heartbeat", str(answer.status), answer.body.decode(errors="replace"))
         asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go, self._beating, self._beats)
+        if answer.status != 200:
+            self._tally.fail("heartbeat", str(answer.status), answer.body.decode(errors="replace"))
+            return max(min(self._patience.next_delay(answer.retry_after), self._interval), answer.retry_after or 0)
+        self._is_heard = True
+        self._patience.reset()
+        self._interval = json.loads(answer.body)["heartbeatIntervalMs"] / 1000
+        return self._interval * random.uniform(0.9, 1.1)
 
     def _let_go(self, connection: Connection, beats: int) -> None:
         if self._beats == beats and self._beating is connection:
@@ -114,30 +123,28 @@ class SimulatedRunner:
         return json.dumps(said).encode()
 
     async def _poll_again_and_again(self) -> None:
-        number = 0
+        number, patience = 0, Patience()
         while True:
             number += 1
             body = json.dumps({"nonce": f"nonce-{self.runner.number}-{number}", "freeSlots": 1}).encode()
             began, self._polled_at = time.perf_counter(), time.monotonic()
             try:
                 self._polling = await self._connected(self._polling)
-                self.is_polling = True
                 request = post(f"/api/runner/jobs/claim?wait={WAIT_SECONDS}", self.runner.token, body)
                 answer = await self._polling.ask(request, WAIT_SECONDS + PATIENCE_SECONDS)
             except Broken as error:
                 self._tally.fail("claim", str(error))
-                await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
+                await asyncio.sleep(patience.next_delay())
                 continue
-            finally:
-                self.is_polling = False
-            if not self._take(answer, time.perf_counter() - began):
-                await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
+            if answer.status == 200:
+                patience.reset()
+                self._take(answer, time.perf_counter() - began)
+            else:
+                self._tally.fail("claim", str(answer.status), answer.body.decode(errors="replace"))
+                await asyncio.sleep(patience.next_delay(answer.retry_after))
 
-    def _take(self, answer: Answer, seconds: float) -> bool:
-        """Whether the next poll may begin at once."""
-        if answer.status != 200:
-            self._tally.fail("claim", str(answer.status), answer.body.decode(errors="replace"))
-            return False
+    def _take(self, answer: Answer, seconds: float) -> None:
+        self.has_polled.set()
         if self._tally.is_counting:
             self._tally.polls.append(seconds)
         told = json.loads(answer.body)
@@ -145,7 +152,6 @@ class SimulatedRunner:
             self._tally.not_accepting[told["notAccepting"]] += 1
         if told["job"] is not None and self._on_job is not None:
             self._on_job(self.runner.number, told)
-        return True
 
     async def _connected(self, connection: Connection | None) -> Connection:
         if connection is not None and connection.is_open:

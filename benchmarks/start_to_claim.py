@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks.asgi_constant import constant_server
 from benchmarks.connection import Connection, post
-from benchmarks.fleet import DURABLE, Fleet, connect
+from benchmarks.fleet import DURABLE, STARTS_PER_SECOND, Fleet, connect
 from benchmarks.plant import UNLIMITED, Plant, plant
 from benchmarks.server_watch import Load
 from benchmarks.simulated_runner import Tally
@@ -67,9 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 async def _run(ready: Plant, scans: int, plain_port: int) -> int:
     load = Load(await asyncio.to_thread(ready.serve))
     fleet, hands = Fleet(ready, load, Tally()), Hands()
-    await connect(fleet, hands.take)
-    # The first polls are over, and those that follow are spread.
-    await asyncio.sleep(10)
+    await connect(fleet, len(ready.runners) / STARTS_PER_SECOND, hands.take)
     api, daemon = await Connection.open(ready.port, "127.0.0.1"), await Connection.open(ready.port, "127.0.0.1")
     targets = [await _add_target(ready, api, number) for number in range(TARGETS)]
     # What the machine does to any answer at the same moments.
