@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from benchmarks import claims, containers, flushes, guard, heartbeats, lists, parked, starts
 from benchmarks.measuring import Bar, Told
+from benchmarks.plant import end_in_order
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Sequence[Told]]]] = {
     "claims": claims.rows,
@@ -47,4 +48,5 @@ async def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(asyncio.run(main(sys.argv[1:])))

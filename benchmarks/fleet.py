@@ -19,9 +19,9 @@ from statistics import median, quantiles
 import psutil
 import uvloop
 
-from benchmarks.plant import Plant, plant
+from benchmarks.plant import Plant, end_in_order, plant
 from benchmarks.projection import Measured, projection
-from benchmarks.seeding import Enrolled
+from benchmarks.seeding import Enrolled, speak
 from benchmarks.server_watch import Load, Stream
 from benchmarks.simulated_runner import IDLE_SECONDS, OnJob, SimulatedRunner, Tally
 from tests.support.postgres import postgres_server
@@ -64,17 +64,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5, help="how long the whole fleet is measured")
     parser.add_argument("--vanish", type=int, default=0, help="how many of them then stop without a word")
     parser.add_argument("--spread", type=float, default=0, help="seconds in which they all come; 1/50 for each by default")
+    parser.add_argument("--known", action="store_true", help="as after a restart of the server: their last heartbeats came just before")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--database-url", default="", help="an empty PostgreSQL database; SQLite unless told otherwise")
     where.add_argument("--postgres", action="store_true", help="start a PostgreSQL for it")
     told = parser.parse_args(words)
+    end_in_order()
     with ExitStack() as stack:
         url = told.database_url
         if told.postgres:
             postgres = stack.enter_context(postgres_server(**DURABLE))
             url = postgres.url(stack.enter_context(postgres.database()))
-        ready = stack.enter_context(plant(told.runners, {}, url))
+        ready = stack.enter_context(plant(told.runners, {}, url, have_spoken=told.known))
         print(f"{told.runners} runners on {'PostgreSQL' if url else 'SQLite'}; {os.cpu_count()} cores, load {_load()}", flush=True)
+        if told.known:
+            asyncio.run(speak(ready.effective_url))
         return uvloop.run(_run(ready, told.minutes * 60, told.vanish, told.spread or told.runners / STARTS_PER_SECOND))
 
 

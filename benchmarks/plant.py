@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +82,11 @@ class Plant(Installation):
                 return answer.raise_for_status()
             self.turned_away += 1
             time.sleep(float(answer.headers.get("retry-after", 1)))
+
+
+def end_in_order() -> None:
+    """On SIGTERM, too, everything that was started is stopped."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from apviso.protocol.states import AdminState, ModelPreset, RunnerStatus, ScanStatus, Visibility
 from apviso.protocol.tokens import Namespace, Token, new_token
@@ -33,14 +33,14 @@ async def enroll(database_url: str, organization_id: str, count: int, *, have_sp
     """Runners in a database at head: those that have never called, or those whose heartbeat came just now."""
     database = Database(database_url, lambda: datetime.now(UTC), Signals())
     stretch = {"status": RunnerStatus.ONLINE, "reasons": []} if have_spoken else {"status": RunnerStatus.OFFLINE, "reasons": NEVER}
-    spoken = _spoken if have_spoken else lambda now: {}
+    spoken = _spoken if have_spoken else lambda number, now: {}
     made = [(number, str(uuid_utils.uuid7()), new_token(Namespace.RUNNER)) for number in range(count)]
     try:
         for first in range(0, count, BATCH):
             batch = made[first : first + BATCH]
             async with database.writing() as work:
                 now = work.now
-                await work.db.execute(insert(RunnerRow), [_runner(organization_id, *one, now) | spoken(now) for one in batch])
+                await work.db.execute(insert(RunnerRow), [_runner(organization_id, *one, now) | spoken(one[0], now) for one in batch])
                 await work.db.execute(insert(RunnerTokenRow), [_token(*one, now) for one in batch])
                 await work.db.execute(
                     insert(RunnerIntervalRow),
@@ -49,6 +49,16 @@ async def enroll(database_url: str, organization_id: str, count: int, *, have_sp
     finally:
         await database.close()
     return [Enrolled(number, runner_id, token.reveal()) for number, runner_id, token in made]
+
+
+async def speak(database_url: str) -> None:
+    """Every runner's heartbeat came just now."""
+    database = Database(database_url, lambda: datetime.now(UTC), Signals())
+    try:
+        async with database.writing() as work:
+            await work.db.execute(update(RunnerRow).values(last_heartbeat_at=work.now, last_contact_at=work.now))
+    finally:
+        await database.close()
 
 
 def _runner(organization_id: str, number: int, id: str, token: Token, now: datetime) -> dict[str, Any]:
@@ -76,10 +86,10 @@ def _runner(organization_id: str, number: int, id: str, token: Token, now: datet
     }
 
 
-def _spoken(now: datetime) -> dict[str, Any]:
+def _spoken(number: int, now: datetime) -> dict[str, Any]:
     said = {"health": {"diskFreeBytes": 107374182400, "clockSkewMs": 3, "spoolBacklogBytes": 0}, "claim_poll_age_ms": 800}
     looked = {"observed_status": RunnerStatus.ONLINE, "observed_reasons": []}
-    return {**said, **looked, "boot_id": "boot", "beat_seq": 1, "last_heartbeat_at": now, "last_contact_at": now}
+    return {**said, **looked, "boot_id": f"boot-{number}", "beat_seq": 0, "last_heartbeat_at": now, "last_contact_at": now}
 
 
 def _token(number: int, id: str, token: Token, now: datetime) -> dict[str, Any]:

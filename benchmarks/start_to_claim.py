@@ -20,7 +20,7 @@ import uvloop
 from benchmarks.asgi_constant import constant_server
 from benchmarks.connection import Connection, post
 from benchmarks.fleet import DURABLE, STARTS_PER_SECOND, Fleet, connect
-from benchmarks.plant import UNLIMITED, Plant, plant
+from benchmarks.plant import UNLIMITED, Plant, end_in_order, plant
 from benchmarks.server_watch import Load
 from benchmarks.simulated_runner import Tally
 from tests.support.postgres import postgres_server
@@ -55,6 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--scans", type=int, default=500)
     parser.add_argument("--postgres", action="store_true", help="start a PostgreSQL for it; SQLite unless told otherwise")
     told = parser.parse_args(words)
+    end_in_order()
     with ExitStack() as stack:
         postgres = stack.enter_context(postgres_server(**DURABLE)) if told.postgres else None
         url = postgres.url(stack.enter_context(postgres.database())) if postgres else ""
