@@ -12,13 +12,17 @@ from pathlib import Path
 
 from sqlalchemy import insert, text
 
-from apviso.protocol.daemon import Claim
-from apviso.protocol.tokens import parse_token
-from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.protocol.daemon import Claim, ClaimAnswer
+from apviso.protocol.tokens import Token, parse_token
+from apviso.protocol.wire import OrganizationId
 from apviso.server.access import DaemonCaller
 from apviso.server.db.schema import ScanRow, TargetRow
+from apviso.server.fastlane import MOST_AT_ONCE
 from apviso.server.resources import Resources
+from apviso.server.runners.beats import Remembered
+from apviso.server.runners.recall import recall
 from apviso.server.scans import claiming
+from apviso.server.waiting import Outcome
 from benchmarks.fleet import DURABLE
 from benchmarks.helper_process import helper_process
 from benchmarks.in_process import control_plane
@@ -96,31 +100,41 @@ class Claimed:
     plant: Resources
 
     def by(self, claimers: int) -> Callable[[], Awaitable[float]]:
-        """Claims a second when so many runners claim at a time, each runner another one in turn."""
+        """Claims a second when so many runners claim at a time, each runner another one in turn, as they do that were idle."""
 
         async def deed() -> float:
             await self._queue_again()
-            callers = iter([self._caller(place) for place in range(RUNNERS)])
+            known = iter(await self._remembered())
             began = time.perf_counter()
-            taken = await asyncio.gather(*(self._claim(callers, began) for _ in range(claimers)))
+            taken = await asyncio.gather(*(self._claim(known, began) for _ in range(claimers)))
             return sum(taken) / (time.perf_counter() - began)
 
         return deed
 
-    async def _claim(self, callers: Iterator[DaemonCaller], began: float) -> int:
-        taken = 0
+    async def _claim(self, known: Iterator[tuple[Token, Remembered]], began: float) -> int:
+        """What `fastlane` does with a claim, from the request's model to the answer's."""
+        taken, loop = 0, asyncio.get_running_loop()
         while time.perf_counter() - began < SECONDS:
-            claim = Claim(nonce=f"nonce-{next(_NONCES)}", free_slots=1)
-            answer = await claiming.answer(self.plant, next(callers), claim, 5, _is_here)
+            token, runner = next(known)
+            facts, claim = runner.facts, Claim(nonce=f"nonce-{next(_NONCES)}", free_slots=1)
+            caller = DaemonCaller(facts.id, facts.organization_id, facts.name, token, None, "bench")
+            ticket = claiming.Ticket(caller, claim, facts, runner.directives, _is_here)
+            answer = await claiming.stand_in_line(self.plant, ticket, loop.time() + 5)
+            if answer is Outcome.LOOK_AGAIN:
+                answer = await claiming.answer(self.plant, caller, claim, 5, _is_here)
+            assert isinstance(answer, ClaimAnswer), answer
             assert answer.job is not None, answer.not_accepting
             taken += 1
         return taken
 
-    def _caller(self, place: int) -> DaemonCaller:
-        one = self.ready.runners[place]
-        token = parse_token(one.token)
-        assert token is not None
-        return DaemonCaller(RunnerId(one.id), OrganizationId(self.ready.organization_id), "runner", token, None, "bench")
+    async def _remembered(self) -> list[tuple[Token, Remembered]]:
+        """The runners with their tokens, read as a process does that hears of them for the first time."""
+        tokens = [parse_token(one.token) for one in self.ready.runners]
+        found: list[tuple[Token, Remembered]] = []
+        for start in range(0, len(tokens), MOST_AT_ONCE):
+            some = {token.prefix: token for token in tokens[start : start + MOST_AT_ONCE] if token is not None}
+            found += [(some[prefix], runner) for prefix, runner in (await recall(self.plant, some)).items()]
+        return found
 
     async def _queue_again(self) -> None:
         """As if each claim of the round before had ended, and its scan waited again."""

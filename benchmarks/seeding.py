@@ -41,7 +41,7 @@ async def enroll(database_url: str, organization_id: str, count: int, *, have_sp
             async with database.writing() as work:
                 now = work.now
                 await work.db.execute(insert(RunnerRow), [_runner(organization_id, *one, now) | spoken(one[0], now) for one in batch])
-                await work.db.execute(insert(RunnerTokenRow), [_token(*one, now) for one in batch])
+                await work.db.execute(insert(RunnerTokenRow), [_token(*one, now, is_used=have_spoken) for one in batch])
                 await work.db.execute(
                     insert(RunnerIntervalRow),
                     [{"runner_id": runner_id, **stretch, "since": now} for _, runner_id, _ in batch],
@@ -92,8 +92,10 @@ def _spoken(number: int, now: datetime) -> dict[str, Any]:
     return {**said, **looked, "boot_id": f"boot-{number}", "beat_seq": 0, "last_heartbeat_at": now, "last_contact_at": now}
 
 
-def _token(number: int, id: str, token: Token, now: datetime) -> dict[str, Any]:
-    return {"prefix": token.prefix, "runner_id": id, "secret_sha256": token.digest(), "created_at": now}
+def _token(number: int, id: str, token: Token, now: datetime, *, is_used: bool) -> dict[str, Any]:
+    """A runner is read into memory once its token was used."""
+    used_at = now if is_used else None
+    return {"prefix": token.prefix, "runner_id": id, "secret_sha256": token.digest(), "created_at": now, "first_used_at": used_at}
 
 
 def target_row(organization_id: str, number: int) -> dict[str, Any]:

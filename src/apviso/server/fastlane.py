@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apviso.protocol.daemon import MAX_CLAIM_WAIT_SECONDS, Claim, ClaimAnswer, Heartbeat
 from apviso.protocol.tokens import Namespace, Token, parse_token
-from apviso.protocol.wire import OrganizationId, format_instant
+from apviso.protocol.wire import format_instant
 from apviso.server.access import DaemonCaller
 from apviso.server.batching import Batched
 from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal, problem_response
@@ -31,7 +31,7 @@ from apviso.server.runners import store
 from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
 from apviso.server.runners.recall import recall
 from apviso.server.runners.watch import policy_of
-from apviso.server.scans.claiming import Outlook, Ticket, answer, fresh_outlook, look_out_for, stand_in_line
+from apviso.server.scans.claiming import Ticket, answer, stand_in_line
 from apviso.server.throttle import Allowance
 from apviso.server.waiting import Outcome
 from apviso.server.web import SECURITY_HEADERS, is_request_id
@@ -41,7 +41,7 @@ log = structlog.get_logger("apviso.fastlane")
 requests = structlog.get_logger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
 CLAIM_PATH = "/api/runner/jobs/claim"
-# Runners, or organizations, that are read in one look.
+# Runners that are read in one look.
 MOST_AT_ONCE = 500
 _WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
 _JSON = b"application/json"
@@ -81,7 +81,6 @@ class FastLane:
         self.app = app
         self._resources = resources
         self._recalled = Batched[str, Remembered](lambda prefixes: recall(resources(), prefixes), MOST_AT_ONCE)
-        self._outlooks = Batched[OrganizationId, Outlook](lambda ids: look_out_for(resources(), ids), MOST_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in _CALLS or scope["method"] != "POST":
@@ -128,9 +127,6 @@ class FastLane:
             now = plant.database.clock()
             if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
                 return None
-            # Who does not wait is told how it is now; who waits hears of what comes within the time that a look is good for.
-            outlook = fresh_outlook(plant, facts.organization_id) if call.wait_seconds else None
-            outlook = outlook or await self._outlooks.find(facts.organization_id)
             allowance = plant.daemon_throttle.take(facts.id)
             plant.parking.enter()
         except (ValidationError, Refusal):
@@ -138,8 +134,9 @@ class FastLane:
         try:
             caller = DaemonCaller(facts.id, facts.organization_id, facts.name, call.token, None, call.request_id)
             ticket = Ticket(caller, claim, facts, call.known.directives, call.is_gone)
-            if outlook is not None:
-                ticket.judge(plant, outlook, now)
+            if not call.wait_seconds:
+                # Who does not wait is told how it is now; who waits hears of what comes within the time that a look is good for.
+                plant.waiting.line(facts.organization_id).seen = None
             given = await stand_in_line(plant, ticket, deadline)
             if given is Outcome.LOOK_AGAIN:
                 # Something about the runner has changed: what is remembered does not hold, its claim does.

@@ -53,7 +53,7 @@ class Resources:
         return self.replica.amnesty_until
 
 
-def _resources_of(request: Request) -> Resources:
+async def _resources_of(request: Request) -> Resources:
     return cast(Resources, request.app.state.resources)
 
 

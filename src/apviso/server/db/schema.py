@@ -228,7 +228,7 @@ class ScanRow(Table):
             sqlite_where=_IS_ANYBODYS,
             postgresql_where=_IS_ANYBODYS,
         ),
-        Index("ix_scans_for_some", "organization_id", "created_at", sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME),
+        Index("ix_scans_for_some", "organization_id", "status", "created_at", sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME),
         # Two scans never run against one target; the database itself keeps that.
         Index("uq_scans_active_target", "target_id", unique=True, sqlite_where=_IS_ACTIVE, postgresql_where=_IS_ACTIVE),
         # The timers: how long a scan waits, and which are with a runner, whatever else is queued or has ended.

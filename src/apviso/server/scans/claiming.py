@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -63,8 +63,11 @@ class Ticket:
     refusal: str | None = None
     visibilities: frozenset[Visibility] = frozenset()
     repeated: AttemptFacts | None = None
+    # Before it is judged nobody knows whether it may have anything; whoever serves its line judges it.
+    is_judged: bool = False
 
     def judge(self, plant: Resources, outlook: Outlook, now: datetime) -> None:
+        self.is_judged = True
         presence = presence_of(self.runner, now, policy_of(plant))
         self.refusal = why_not_claim(self.runner, presence, outlook.license, outlook.live_leases, self.claim.free_slots, now)
         self.visibilities = reachable(self.runner, outlook.license)
@@ -78,20 +81,11 @@ def reachable(runner: RunnerFacts, held: License) -> frozenset[Visibility]:
     return frozenset(visibility for visibility in held.allowed_target_visibilities if runner.can_reach(visibility))
 
 
-async def look_out(work: Work, plant: Resources, organization_id: OrganizationId) -> Outlook:
-    scans = await store.list_claimable(work, organization_id)
+async def look_out(work: Work, plant: Resources, organization_id: OrganizationId, claims: int = 1) -> Outlook:
+    """`claims`: how many want something; of each kind of scans no more are looked for."""
+    scans = await store.list_claimable(work, organization_id, claims)
     held = await current_license(work, plant, organization_id)
     return Outlook(work.now, scans, held, await store.count_live(work, organization_id))
-
-
-async def look_out_for(plant: Resources, organization_ids: Collection[OrganizationId]) -> dict[OrganizationId, Outlook]:
-    """Look for several organizations, and keep what was seen for who comes next."""
-    moment = plant.waiting.moment
-    async with plant.database.reading() as work:
-        seen = {organization_id: await look_out(work, plant, organization_id) for organization_id in organization_ids}
-    for organization_id, outlook in seen.items():
-        plant.waiting.see(organization_id, outlook, moment)
-    return seen
 
 
 def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook | None:
@@ -148,6 +142,8 @@ async def stand_in_line(plant: Resources, ticket: Ticket, deadline: float) -> Cl
     since = other_since(plant, plant.database.clock())
     while True:
         outlook = fresh_outlook(plant, organization_id)
+        if outlook is not None and not ticket.is_judged:
+            ticket.judge(plant, outlook, outlook.at)
         wants_word = ticket.refusal is None and (
             outlook is None or any(may_take(scan, runner_id, ticket.visibilities, since) for scan in outlook.scans)
         )

@@ -36,7 +36,7 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
         return False
     moment = plant.waiting.moment
     async with plant.database.reading() as work:
-        outlook = await look_out(work, plant, organization_id)
+        outlook = await look_out(work, plant, organization_id, min(len(line.places), MOST_IN_A_ROUND))
     plant.waiting.see(organization_id, outlook, moment)
     chosen = await _choose(plant, line, outlook)
     asked_for_word = [place for place in line.places if place.wants_word and place.is_free]
@@ -51,7 +51,7 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
 async def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook: Outlook) -> list[tuple[ScanId, Standing]]:
     """Who is to get what. Whoever is chosen is in hand: nothing else ends its wait."""
     for place in line.places:
-        if _is_refused_by_license(place.asked):
+        if not place.asked.is_judged or _is_refused_by_license(place.asked):
             place.asked.judge(plant, outlook, outlook.at)
     takers = (
         Taker(place.runner_id, place.asked.visibilities, place, place.asked.runner.free_slots)

@@ -155,8 +155,6 @@ async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, Fi
 # ---- claiming
 
 
-# Scans of one kind that one look finds: more than one round hands out.
-MAX_CLAIMABLE = 64
 _WAITING_SCAN = (
     ScanRow.id,
     ScanRow.target_visibility,
@@ -177,15 +175,15 @@ def _is_claimable(now: datetime) -> ColumnElement[bool]:
     )
 
 
-async def list_claimable(work: Work, organization_id: OrganizationId) -> list[WaitingScan]:
-    """The scans that some runner may take now: the oldest of each kind, so that none is hidden behind others that wait for other runners.
+async def list_claimable(work: Work, organization_id: OrganizationId, most: int) -> list[WaitingScan]:
+    """The scans that some runner may take now: the oldest of each kind, `most` of each, which is enough for that many runners.
 
     What a kind is, `matching.may_take` decides by: visibility, the runner that was asked for, the runner that it has just left.
     """
     mine = and_(ScanRow.organization_id == organization_id, _is_claimable(work.now))
     anybodys = and_(mine, ScanRow.requested_runner_id.is_(None), ScanRow.avoid_runner_id.is_(None))
     oldest = [
-        select(*_WAITING_SCAN).where(anybodys, ScanRow.target_visibility == visibility).order_by(*_AGE).limit(MAX_CLAIMABLE).subquery()
+        select(*_WAITING_SCAN).where(anybodys, ScanRow.target_visibility == visibility).order_by(*_AGE).limit(most).subquery()
         for visibility in Visibility
     ]
     kind = (ScanRow.requested_runner_id, ScanRow.avoid_runner_id, ScanRow.target_visibility)
@@ -193,7 +191,7 @@ async def list_claimable(work: Work, organization_id: OrganizationId) -> list[Wa
     others = or_(ScanRow.requested_runner_id.is_not(None), ScanRow.avoid_runner_id.is_not(None))
     special = select(*_WAITING_SCAN, place).where(mine, others).subquery()
     names = [column.key for column in _WAITING_SCAN]
-    chosen = select(*(special.c[name] for name in names)).where(special.c.place <= MAX_CLAIMABLE)
+    chosen = select(*(special.c[name] for name in names)).where(special.c.place <= most)
     rows = await work.db.execute(union_all(*(select(*part.c) for part in oldest), chosen))
     return [WaitingScan(**{**row, "target_visibility": Visibility(row["target_visibility"])}) for row in rows.mappings()]
 

@@ -23,7 +23,7 @@ def upgrade() -> None:
         postgresql_where=_IS_ANYBODYS,
     )
     op.create_index(
-        "ix_scans_for_some", "scans", ["organization_id", "created_at"], sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME
+        "ix_scans_for_some", "scans", ["organization_id", "status", "created_at"], sqlite_where=_IS_FOR_SOME, postgresql_where=_IS_FOR_SOME
     )
 
 
