@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,8 +84,8 @@ class Plant(Installation):
 
 
 def end_in_order() -> None:
-    """On SIGTERM, too, everything that was started is stopped."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """On SIGTERM everything that was started is stopped, as on SIGINT: an event loop ends its main task with that one."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @contextmanager
