@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -203,7 +204,8 @@ async def test_status_and_logs_tell_what_the_daemon_does(
     assert [one["jobId"] for one in told["daemon"]["jobs"]] == [job.id]
     assert "slow.localhost" in words.out
     assert "attempt_claimed" in own.out
-    assert "line 3" in of_job.out
+    # The latest of its lines: how many there are by now depends on the machine.
+    assert re.search(r"message=line \d+$", of_job.out, re.MULTILINE)
     assert (after.code, "not running (stopped)" in after.out) == (2, True)
     assert plane.token.secret not in status.out + own.out + of_job.out + workspace.status_file.read_text()
 

@@ -21,7 +21,8 @@ from tests.support.people import Organization
 async def _kept(plane: Plane, runners: list[RunnerFacts]) -> list[RunnerFacts]:
     async with plane.resources.database.reading() as work:
         found = await store.list_by_id(work, runners[0].organization_id, [one.id for one in runners])
-    return [found[one.id] for one in runners]
+    # How they were noted to stand is the watch's, which has its first round at any time after the start.
+    return [replace(found[one.id], observed_status=one.observed_status, observed_reasons=one.observed_reasons) for one in runners]
 
 
 async def _put(plane: Plane, runners: list[RunnerFacts]) -> None:
