@@ -22,8 +22,9 @@ from tests.support.people import Organization, Runner
 
 # On a machine that does nothing else a test takes a tenth of it.
 SECONDS = 150
-# Of those without work. Nobody is silent for as long as OFFLINE_SECONDS unless something is wrong.
-BEAT_SECONDS, OFFLINE_SECONDS = 5.0, 10
+# Of those without work: four to the time after which one is offline, as the product has it. A process that is killed takes the beats of
+# its last second with it, so that two intervals may pass without one; nobody is silent for four unless something is wrong.
+BEAT_SECONDS, OFFLINE_SECONDS = 2.5, 10
 IDLE = 4
 EVENTS = (logged(1), found(2), logged(3))
 
