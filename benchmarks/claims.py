@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert, update
 
 from apviso.protocol.daemon import Claim, ClaimAnswer
+from apviso.protocol.states import ScanStatus
 from apviso.protocol.tokens import Token, parse_token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.access import DaemonCaller
-from apviso.server.db.schema import ScanRow, TargetRow
+from apviso.server.db.schema import AttemptRow, ScanRow, TargetRow
 from apviso.server.fastlane import MOST_AT_ONCE
 from apviso.server.resources import Resources
 from apviso.server.runners.beats import Remembered
@@ -139,9 +140,10 @@ class Claimed:
     async def _queue_again(self) -> None:
         """As if each claim of the round before had ended, and its scan waited again."""
         async with self.plant.database.writing() as work:
-            now = work.now.isoformat(" ")
-            await work.db.execute(text(f"UPDATE attempts SET ended_at = '{now}', silent_at = '{now}' WHERE ended_at IS NULL"))  # noqa: S608
-            await work.db.execute(text("UPDATE scans SET status = 'pending_runner', runner_id = NULL WHERE status = 'assigned'"))
+            live = update(AttemptRow).where(AttemptRow.ended_at.is_(None))
+            await work.db.execute(live.values(ended_at=work.now, silent_at=work.now))
+            assigned = update(ScanRow).where(ScanRow.status == ScanStatus.ASSIGNED)
+            await work.db.execute(assigned.values(status=ScanStatus.PENDING_RUNNER, runner_id=None))
         self.plant.waiting.hint(OrganizationId(self.ready.organization_id))
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 import uuid_utils
@@ -36,6 +37,7 @@ from apviso.server.throttle import Allowance
 from apviso.server.waiting import Outcome
 from apviso.server.web import SECURITY_HEADERS, is_request_id
 
+Result = TypeVar("Result")
 log = structlog.get_logger("apviso.fastlane")
 # Where every other request is told, too.
 requests = structlog.get_logger("apviso.http")
@@ -87,68 +89,74 @@ class FastLane:
             await self.app(scope, receive, send)
             return
         began, plant, headers = time.perf_counter(), self._resources(), _headers(scope)
-        known = await self._known(plant, headers)
         wait_seconds = _wait_seconds(scope)
-        if known is None or wait_seconds is None or not _is_plain(plant, headers):
+        token = await _unless_it_fails(self._remembered(plant, headers))
+        if token is None or wait_seconds is None or not _is_plain(plant, headers):
             await self.app(scope, receive, send)
             return
         messages = await _body(receive)
-        text = b"".join(message.get("body", b"") for message in messages)
-        call = Call(plant, *known, text, _request_id(headers), wait_seconds, _asking(scope, receive))
-        found: Answered | None = None
-        # Somebody may have made it be forgotten while the body came.
-        if messages[-1]["type"] == "http.request" and plant.beats.find(call.token.prefix) is call.known:
-            found = await (_beaten(call) if scope["path"] == HEARTBEAT_PATH else self._claimed(call))
-        if found is None:
-            await self.app(scope, _replay(messages, receive), send)
-        else:
-            await _send(call, scope["path"], found, began, send)
+        # While the body came, somebody may have made it be forgotten, and another call of the runner may have moved on what is known.
+        known: Remembered | None = plant.beats.find(token.prefix)
+        if messages[-1]["type"] == "http.request" and known is not None and token.matches(known.digest):
+            text = b"".join(message.get("body", b"") for message in messages)
+            call = Call(plant, token, known, text, _request_id(headers), wait_seconds, _asking(scope, receive))
+            found = await _unless_it_fails(_beaten(call) if scope["path"] == HEARTBEAT_PATH else _claimed(call))
+            if found is not None:
+                await _send(call, scope["path"], found, began, send)
+                return
+        await self.app(scope, _replay(messages, receive), send)
 
-    async def _known(self, plant: Resources, headers: dict[bytes, bytes]) -> tuple[Token, Remembered] | None:
-        """The caller, as far as it may be answered from memory."""
+    async def _remembered(self, plant: Resources, headers: dict[bytes, bytes]) -> Token | None:
+        """The token of a runner that may be answered from memory."""
         token = _token(headers)
         if token is None or plant.signals.is_deaf:
             return None
         known: Remembered | None = plant.beats.find(token.prefix)
         if known is None or not is_in_touch(known, plant.database.clock(), policy_of(plant)):
             # Not known here, or another process has heard of it since.
-            try:
-                known = await self._recalled.find(token.prefix)
-            except DatabaseUnavailable:
-                return None
-        return (token, known) if known is not None and token.matches(known.digest) else None
+            known = await self._recalled.find(token.prefix)
+        return token if known is not None and token.matches(known.digest) else None
 
-    async def _claimed(self, call: Call) -> Answered | None:
-        """A job or none, for a claim that may have to wait."""
-        plant, facts, loop = call.plant, call.known.facts, asyncio.get_running_loop()
-        deadline = loop.time() + call.wait_seconds
-        try:
-            claim = Claim.model_validate_json(call.text)
-            now = plant.database.clock()
-            if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
-                return None
-            allowance = plant.daemon_throttle.take(facts.id)
-            plant.parking.enter()
-        except (ValidationError, Refusal):
+
+async def _unless_it_fails(deed: Awaitable[Result | None]) -> Result | None:
+    """None where the documented way has to be taken, which may be tried again and says what is wrong."""
+    try:
+        return await deed
+    except DatabaseUnavailable:
+        return None
+    except Exception:
+        log.exception("fast lane failed")
+        return None
+
+
+async def _claimed(call: Call) -> Answered | None:
+    """A job or none, for a claim that may have to wait."""
+    plant, facts, loop = call.plant, call.known.facts, asyncio.get_running_loop()
+    deadline = loop.time() + call.wait_seconds
+    try:
+        claim = Claim.model_validate_json(call.text)
+        now = plant.database.clock()
+        if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
             return None
-        try:
-            caller = DaemonCaller(facts.id, facts.organization_id, facts.name, call.token, None, call.request_id)
-            ticket = Ticket(caller, claim, facts, call.known.directives, call.is_gone)
-            if not call.wait_seconds:
-                # Who does not wait is told how it is now; who waits hears of what comes within the time that a look is good for.
-                plant.waiting.line(facts.organization_id).seen = None
-            given = await stand_in_line(plant, ticket, deadline)
-            if given is Outcome.LOOK_AGAIN:
-                # Something about the runner has changed: what is remembered does not hold, its claim does.
-                given = await answer(plant, caller, claim, max(0.0, deadline - loop.time()), call.is_gone)
-        except Refusal as refusal:
-            told = problem_response(refusal, call.request_id)
-            return Answered(bytes(told.body), allowance, told.status_code, [one for one in told.raw_headers if one[0] != b"content-length"])
-        finally:
-            plant.parking.leave()
-        told_so = given if isinstance(given, ClaimAnswer) else ticket.answer()
-        claim_answered(told_so, loop.time() - deadline + call.wait_seconds)
-        return Answered(told_so.model_dump_json(by_alias=True).encode(), allowance)
+        allowance = plant.daemon_throttle.take(facts.id)
+        plant.parking.enter()
+    except (ValidationError, Refusal):
+        return None
+    try:
+        caller = DaemonCaller(facts.id, facts.organization_id, facts.name, call.token, None, call.request_id)
+        ticket = Ticket(caller, claim, facts, call.known.directives, call.is_gone)
+        given = await stand_in_line(plant, ticket, deadline)
+        if given is Outcome.LOOK_AGAIN:
+            # Something about the runner has changed: what is remembered does not hold, its claim does.
+            given = await answer(plant, caller, claim, max(0.0, deadline - loop.time()), call.is_gone)
+    except Refusal as refusal:
+        told = problem_response(refusal, call.request_id)
+        return Answered(bytes(told.body), allowance, told.status_code, [one for one in told.raw_headers if one[0] != b"content-length"])
+    finally:
+        plant.parking.leave()
+    told_so = given if isinstance(given, ClaimAnswer) else ticket.answer()
+    claim_answered(told_so, loop.time() - deadline + call.wait_seconds)
+    return Answered(told_so.model_dump_json(by_alias=True).encode(), allowance)
 
 
 async def _beaten(call: Call) -> Answered | None:

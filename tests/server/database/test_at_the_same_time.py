@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx2
-from sqlalchemy import text
+import pytest
+from sqlalchemy import text, update
 
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.db.engine import append_news
+from apviso.server.db.schema import ScanRow
 from apviso.server.runners import store as runners
 from apviso.server.scans import store as scans
+from apviso.server.signals import jobs_topic
 from apviso.server.stream import store as stream
-from tests.server.scans.situations import pass_keeping_alive, queued_scan
+from tests.server.scans.situations import pass_keeping_alive, queued_scan, until_in_line
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner, register
@@ -215,3 +218,35 @@ async def test_event_that_commits_late_is_not_passed_by_one_that_was_numbered_la
 
     assert before == []
     assert await told() == ["first", "second"]
+
+
+async def test_claim_that_comes_while_others_are_served_is_not_told_what_was_seen_before_it_came(
+    plane: Plane, acme: Organization, runner: Runner, clock: Clock
+) -> None:
+    if plane.resources.database.engine.dialect.name != "postgresql":
+        pytest.skip("readers of SQLite wait for nobody, so that nothing can be made to happen while one looks")
+    second = await acme.runner("second")
+    case = await queued_scan(acme, runner, runnerId=second.id)
+    await _put_off(plane, clock.now + timedelta(hours=1))
+
+    async with plane.resources.database.writing() as work:
+        # The look has read which scans wait, and waits for the license.
+        await work.db.execute(text("LOCK TABLE licenses IN ACCESS EXCLUSIVE MODE"))
+        early = asyncio.create_task(runner.claim())
+        async with asyncio.timeout(SECONDS):
+            while not await _is_somebody_waiting(plane):  # noqa: ASYNC110  # a lock signals nobody
+                await asyncio.sleep(0.01)
+        await _put_off(plane, clock.now)
+        plane.resources.signals.send(jobs_topic(acme.id))
+        late = asyncio.create_task(second.claim())
+        await until_in_line(acme, 2)
+    answers = [(await asyncio.wait_for(task, SECONDS)).json()["job"] for task in (early, late)]
+
+    assert answers[0] is None
+    assert answers[1]["scan"]["id"] == case.scan_id
+
+
+async def _put_off(plane: Plane, until: datetime) -> None:
+    """Nobody may claim a scan before then."""
+    async with plane.resources.database.writing() as work:
+        await work.db.execute(update(ScanRow).values(not_before=until))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 
+from apviso.protocol.wire import RunnerId
 from apviso.server.fastlane import write_beats
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
@@ -122,6 +124,26 @@ async def test_bad_body_is_refused_as_on_the_documented_way(sent: dict[str, Any]
 
     assert fast.status_code == documented.status_code >= 400
     assert {**fast.json(), "requestId": ""} == {**documented.json(), "requestId": ""}
+
+
+async def test_heartbeats_that_come_while_their_runner_is_read_are_all_answered_from_memory(plane: Plane, runner: Runner) -> None:
+    plane.resources.beats.forget_everyone()
+    before = await answered_from_memory(plane, "heartbeat")
+
+    answers = await asyncio.gather(*(runner.beat() for _ in range(3)))
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert await answered_from_memory(plane, "heartbeat") == before + 3
+
+
+async def test_fault_of_the_fast_lane_itself_costs_no_heartbeat(plane: Plane, runner: Runner) -> None:
+    beats, prefix = plane.resources.beats, runner.token.split("_")[1]
+    beats.remember(prefix, RunnerId(runner.id), "what is no runner", beats.moment)
+
+    answer = await runner.beat()
+
+    assert (answer.status_code, answer.json()["runner"]["status"]) == (200, "online")
+    assert (await runner.claim()).status_code == 200
 
 
 async def test_runner_that_this_process_has_not_heard_of_is_read_and_answered_from_memory(plane: Plane, runner: Runner) -> None:

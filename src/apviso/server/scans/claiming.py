@@ -83,7 +83,7 @@ def reachable(runner: RunnerFacts, held: License) -> frozenset[Visibility]:
 
 async def look_out(work: Work, plant: Resources, organization_id: OrganizationId, claims: int = 1) -> Outlook:
     """`claims`: how many want something; of each kind of scans no more are looked for."""
-    scans = await store.list_claimable(work, organization_id, claims)
+    scans = await store.list_claimable(work, organization_id, claims, other_since(plant, work.now))
     held = await current_license(work, plant, organization_id)
     return Outlook(work.now, scans, held, await store.count_live(work, organization_id))
 
@@ -141,13 +141,14 @@ async def stand_in_line(plant: Resources, ticket: Ticket, deadline: float) -> Cl
     organization_id, runner_id = ticket.caller.organization_id, ticket.caller.id
     since = other_since(plant, plant.database.clock())
     while True:
-        outlook = fresh_outlook(plant, organization_id)
+        left = deadline - asyncio.get_running_loop().time()
+        # Who waits hears of what comes while a look is still good; who does not is told how it is now.
+        outlook = fresh_outlook(plant, organization_id) if ticket.is_judged or left > 0 else None
         if outlook is not None and not ticket.is_judged:
             ticket.judge(plant, outlook, outlook.at)
         wants_word = ticket.refusal is None and (
             outlook is None or any(may_take(scan, runner_id, ticket.visibilities, since) for scan in outlook.scans)
         )
-        left = deadline - asyncio.get_running_loop().time()
         if left <= 0 and not wants_word:
             return Outcome.TIME_IS_UP
         holds_jobs = ticket.runner.live_leases > 0

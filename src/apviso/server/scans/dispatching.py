@@ -35,20 +35,20 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
     if not line.places:
         return False
     moment = plant.waiting.moment
+    # Whoever comes while we look is told by the next look: what it asks for may be newer than this one.
+    asked_for_word = [place for place in line.places if place.wants_word]
     async with plant.database.reading() as work:
         outlook = await look_out(work, plant, organization_id, min(len(line.places), MOST_IN_A_ROUND))
     plant.waiting.see(organization_id, outlook, moment)
-    chosen = await _choose(plant, line, outlook)
-    asked_for_word = [place for place in line.places if place.wants_word and place.is_free]
-    if chosen:
-        await _give(plant, organization_id, chosen)
+    chosen = _choose(plant, line, outlook)
+    await _give(plant, organization_id, chosen)
     for place in asked_for_word:
         if place.is_free:
             place.give(Outcome.NOTHING_NOW)
     return len(chosen) == MOST_IN_A_ROUND
 
 
-async def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook: Outlook) -> list[tuple[ScanId, Standing]]:
+def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook: Outlook) -> list[tuple[ScanId, Standing]]:
     """Who is to get what. Whoever is chosen is in hand: nothing else ends its wait."""
     for place in line.places:
         if not place.asked.is_judged or _is_refused_by_license(place.asked):
@@ -62,11 +62,7 @@ async def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], ou
     for scan, place in match(outlook.scans, takers, other_since(plant, outlook.at), MOST_IN_A_ROUND):
         place.is_in_hand = True
         chosen.append((scan.id, place))
-    # Nobody would hear of the job: it is for the next who asks.
-    for _, place in chosen:
-        if await place.asked.is_gone():
-            place.give(Outcome.TIME_IS_UP)
-    return [(scan_id, place) for scan_id, place in chosen if place.is_in_hand]
+    return chosen
 
 
 def _is_refused_by_license(ticket: Ticket) -> bool:
@@ -75,13 +71,17 @@ def _is_refused_by_license(ticket: Ticket) -> bool:
 
 
 async def _give(plant: Resources, organization_id: OrganizationId, chosen: list[tuple[ScanId, Standing]]) -> None:
+    answers: dict[Ticket, ClaimAnswer] = {}
+
     async def unit() -> dict[Ticket, ClaimAnswer]:
         async with plant.database.writing() as work:
-            return await take(work, plant, organization_id, [(scan_id, place.asked) for scan_id, place in chosen])
+            return await take(work, plant, organization_id, wanted)
 
-    answers: dict[Ticket, ClaimAnswer] = {}
     try:
-        answers = await plant.database.again(unit)
+        # Where a client is gone, nobody would hear of the job: it is for the next who asks.
+        wanted = [(scan_id, place.asked) for scan_id, place in chosen if not await place.asked.is_gone()]
+        if wanted:
+            answers = await plant.database.again(unit)
     finally:
         # Where the commit's answer was lost, whoever looks again finds what it got by its nonce.
         for _, place in chosen:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, func, insert, literal_column, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, false, func, insert, literal_column, or_, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -175,10 +175,11 @@ def _is_claimable(now: datetime) -> ColumnElement[bool]:
     )
 
 
-async def list_claimable(work: Work, organization_id: OrganizationId, most: int) -> list[WaitingScan]:
+async def list_claimable(work: Work, organization_id: OrganizationId, most: int, other_since: datetime) -> list[WaitingScan]:
     """The scans that some runner may take now: the oldest of each kind, `most` of each, which is enough for that many runners.
 
-    What a kind is, `matching.may_take` decides by: visibility, the runner that was asked for, the runner that it has just left.
+    What a kind is, `matching.may_take` decides by: visibility, the runner that was asked for, the runner that it has left, and whether that
+    was before `other_since`.
     """
     mine = and_(ScanRow.organization_id == organization_id, _is_claimable(work.now))
     anybodys = and_(mine, ScanRow.requested_runner_id.is_(None), ScanRow.avoid_runner_id.is_(None))
@@ -186,7 +187,8 @@ async def list_claimable(work: Work, organization_id: OrganizationId, most: int)
         select(*_WAITING_SCAN).where(anybodys, ScanRow.target_visibility == visibility).order_by(*_AGE).limit(most).subquery()
         for visibility in Visibility
     ]
-    kind = (ScanRow.requested_runner_id, ScanRow.avoid_runner_id, ScanRow.target_visibility)
+    has_left_long_ago = func.coalesce(ScanRow.not_before <= other_since, false())
+    kind = (ScanRow.requested_runner_id, ScanRow.avoid_runner_id, ScanRow.target_visibility, has_left_long_ago)
     place = func.row_number().over(partition_by=kind, order_by=_AGE).label("place")
     others = or_(ScanRow.requested_runner_id.is_not(None), ScanRow.avoid_runner_id.is_not(None))
     special = select(*_WAITING_SCAN, place).where(mine, others).subquery()
