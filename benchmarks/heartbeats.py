@@ -15,7 +15,7 @@ from benchmarks.load import CONNECTIONS, SEQUENCE, Load, Sent, family, request
 from benchmarks.measuring import Absent, Bar, Side, Told, interleaved, ratios
 from benchmarks.peers import PeerAbsent, system_program
 from benchmarks.plant import UNLIMITED, Plant, plant
-from benchmarks.seeding import Enrolled
+from benchmarks.seeding import Enrolled, said
 from benchmarks.server_watch import MIB
 from tests.support.postgres import PostgresServer, postgres_server
 
@@ -75,19 +75,7 @@ def _ours(name: str, ready: Plant, folder: Path) -> Load:
 
 
 def heartbeat(runner: Enrolled) -> bytes:
-    said = {
-        "bootId": f"boot-{runner.number}",
-        "beatSeq": SEQUENCE,
-        "version": "0.1.0",
-        "configuredConcurrency": 2,
-        "currentJobs": 0,
-        "runningJobs": [],
-        "providerState": {"modelProvider": "none", "embeddingProvider": "none"},
-        "capabilities": {"localProviderSecrets": False, "localTargetAuthConfig": True, "isolation": "container"},
-        "health": {"diskFreeBytes": 107374182400, "clockSkewMs": 3, "spoolBacklogBytes": 0},
-        "lastClaimPollAgeMs": 800,
-    }
-    return request("POST", "/api/runner/heartbeat", {"Authorization": f"Bearer {runner.token}"}, said)
+    return request("POST", "/api/runner/heartbeat", {"Authorization": f"Bearer {runner.token}"}, said(runner.number, SEQUENCE))
 
 
 @contextmanager

@@ -61,6 +61,22 @@ async def speak(database_url: str) -> None:
         await database.close()
 
 
+def said(number: int, beat_seq: int | str, *, more_bytes: int = 0, polled_ms_ago: int = 800) -> dict[str, Any]:
+    """A heartbeat of a runner that stands as it was put into the database."""
+    return {
+        "bootId": f"boot-{number}",
+        "beatSeq": beat_seq,
+        "version": "0.1.0",
+        "configuredConcurrency": 2,
+        "currentJobs": 0,
+        "runningJobs": [],
+        "providerState": {"modelProvider": "none", "embeddingProvider": "none"},
+        "capabilities": {"localProviderSecrets": False, "localTargetAuthConfig": True, "isolation": "container"},
+        "health": {"diskFreeBytes": 107374182400 + more_bytes, "clockSkewMs": 3, "spoolBacklogBytes": 0},
+        "lastClaimPollAgeMs": polled_ms_ago,
+    }
+
+
 def _runner(organization_id: str, number: int, id: str, token: Token, now: datetime) -> dict[str, Any]:
     return {
         "id": id,

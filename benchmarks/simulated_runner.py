@@ -14,7 +14,7 @@ from typing import Any
 
 from apviso.runner.backoff import Patience
 from benchmarks.connection import Answer, Broken, Connection, post
-from benchmarks.seeding import Enrolled
+from benchmarks.seeding import Enrolled, said
 
 WAIT_SECONDS = 20
 PATIENCE_SECONDS = 30.0
@@ -108,19 +108,8 @@ class SimulatedRunner:
             connection.abort()
 
     def _body(self) -> bytes:
-        said = {
-            "bootId": f"boot-{self.runner.number}",
-            "beatSeq": self._beats,
-            "version": "0.1.0",
-            "configuredConcurrency": 2,
-            "currentJobs": 0,
-            "runningJobs": [],
-            "providerState": {"modelProvider": "none", "embeddingProvider": "none"},
-            "capabilities": {"localProviderSecrets": False, "localTargetAuthConfig": True, "isolation": "container"},
-            "health": {"diskFreeBytes": 107374182400 + self._beats, "clockSkewMs": 3, "spoolBacklogBytes": 0},
-            "lastClaimPollAgeMs": int((time.monotonic() - self._polled_at) * 1000),
-        }
-        return json.dumps(said).encode()
+        polled_ms_ago = int((time.monotonic() - self._polled_at) * 1000)
+        return json.dumps(said(self.runner.number, self._beats, more_bytes=self._beats, polled_ms_ago=polled_ms_ago)).encode()
 
     async def _poll_again_and_again(self) -> None:
         number, patience = 0, Patience()

@@ -41,6 +41,12 @@ async def duties_begun(plane: Plane) -> asyncio.Task[None]:
     return duties
 
 
+async def _until_somebody_waits(plane: Plane) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not await _is_somebody_waiting(plane):  # noqa: ASYNC110  # a lock signals nobody
+            await asyncio.sleep(0.01)
+
+
 async def _is_somebody_waiting(plane: Plane) -> bool:
     async with plane.resources.database.reading() as work:
         return bool(await work.db.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
@@ -233,9 +239,7 @@ async def test_claim_that_comes_while_others_are_served_is_not_told_what_was_see
         # The look has read which scans wait, and waits for the license.
         await work.db.execute(text("LOCK TABLE licenses IN ACCESS EXCLUSIVE MODE"))
         early = asyncio.create_task(runner.claim())
-        async with asyncio.timeout(SECONDS):
-            while not await _is_somebody_waiting(plane):  # noqa: ASYNC110  # a lock signals nobody
-                await asyncio.sleep(0.01)
+        await _until_somebody_waits(plane)
         await _put_off(plane, clock.now)
         plane.resources.signals.send(jobs_topic(acme.id))
         late = asyncio.create_task(second.claim())
