@@ -37,7 +37,7 @@ class PrivateEngine:
     def image_of(self, program: str) -> str:
         """The scan image with another program in it: Python source that is run in place of the scan."""
         made = self.client.api.create_container(self.image)
-        self.client.api.putarchive(made["Id"], "/", archive("program.py", program))
+        self.client.api.put_archive(made["Id"], "/", archive("program.py", program))
         interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
         told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
         self.client.api.remove_container(made["Id"])
