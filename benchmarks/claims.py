@@ -160,4 +160,9 @@ async def claimed_from(database_url: str) -> AsyncIterator[Claimed]:
             async with plant.database.writing() as work:
                 await work.db.execute(insert(TargetRow), [{**one, "created_at": work.now} for one in batch])
                 await work.db.execute(insert(ScanRow), [{**scan_row(one), "created_at": work.now} for one in batch])
+        # As a database does by itself after a while.
+        await plant.database.take_stock()
+        if plant.database.is_shared:
+            async with plant.database.writing() as work:
+                await work.db.exec_driver_sql("ANALYZE")
         yield Claimed(ready, plant)

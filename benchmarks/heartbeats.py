@@ -21,7 +21,7 @@ from tests.support.postgres import PostgresServer, postgres_server
 
 ROUNDS = 7
 # More than connections, see load.lua.
-RUNNERS = 4 * CONNECTIONS
+RUNNERS = 16 * CONNECTIONS
 SQLITE, POSTGRES, CONSTANT = "ours on SQLite", "ours on PostgreSQL", "a constant answer in plain ASGI, uvicorn"
 PREFECT, ETCD = "Prefect 3.9.1, workers/heartbeat on PostgreSQL", "etcd, lease keepalive through its JSON gateway"
 SHORT_GATEWAY = "etcd's native protocol is faster than its gateway; one node, nothing is replicated."

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from apviso.protocol.daemon import Finish, Heartbeat
 from apviso.protocol.states import EndReason, Scope
-from apviso.protocol.wire import MAX_FACTS_CHARACTERS, Facts, Instant, Name, Text, format_instant
+from apviso.protocol.wire import MAX_FACTS_CHARACTERS, MAX_FACTS_DEPTH, Facts, Instant, Name, Text, format_instant
 
 _facts: TypeAdapter[dict[str, Any]] = TypeAdapter(Facts)
 _instant: TypeAdapter[datetime] = TypeAdapter(Instant)
@@ -74,6 +76,53 @@ def test_facts_too_deep_too_long_or_unspeakable_are_refused(facts: dict[str, Any
 @pytest.mark.parametrize("facts", [{}, {"a": {"b": {"c": {"d": {"e": 1}}}}}, {"a": "\\u0000"}, {"ключ": ["значение", 1.5, None, True]}])
 def test_facts_of_ordinary_shape_are_kept_as_they_are(facts: dict[str, Any]) -> None:
     assert _facts.validate_python(facts) == facts
+
+
+_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=8)
+    | st.sampled_from(["NaN", "\x00", "\\u0000"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=20,
+)
+
+
+def _nesting(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_nesting, inner), default=0)
+
+
+def _speakable(value: Any) -> bool:
+    match value:
+        case dict():
+            return all(_speakable(key) and _speakable(item) for key, item in value.items())
+        case list():
+            return all(map(_speakable, value))
+        case str():
+            return "\x00" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
+        case float():
+            return math.isfinite(value)
+        case _:
+            return True
+
+
+@example(facts={"a": {"b": {"c": {"d": {"e": {}}}}}}, filling=0)
+@example(facts={"a": {"b": {"c": {"d": {"e": {"f": {}}}}}}}, filling=0)
+@given(facts=st.dictionaries(st.text(max_size=4), _values, max_size=4), filling=st.sampled_from([0, 1_900, 2_100, MAX_FACTS_CHARACTERS]))
+def test_facts_are_kept_exactly_within_their_bounds(facts: dict[str, Any], filling: int) -> None:
+    facts = facts | {"filling": "x" * filling} if filling else facts
+    written = json.dumps(facts, ensure_ascii=False) if _speakable(facts) else ""
+    is_allowed = written != "" and len(written) <= MAX_FACTS_CHARACTERS and _nesting(facts) <= MAX_FACTS_DEPTH
+
+    try:
+        kept = _facts.validate_python(facts)
+    except ValidationError:
+        kept = None
+
+    assert kept == (facts if is_allowed else None)
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\udfffx"])

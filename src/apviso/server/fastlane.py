@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -41,6 +42,8 @@ Result = TypeVar("Result")
 log = structlog.get_logger("apviso.fastlane")
 # Where every other request is told, too.
 requests = structlog.get_logger("apviso.http")
+# Asked first: ten thousand runners would have their lines put together to be thrown away.
+_told_each = logging.getLogger("apviso.http")
 HEARTBEAT_PATH = "/api/runner/heartbeat"
 CLAIM_PATH = "/api/runner/jobs/claim"
 # Runners that are read in one look.
@@ -191,6 +194,8 @@ async def _send(call: Call, path: str, found: Answered, began: float, send: Send
     _CALLS[path].inc()
     if path == HEARTBEAT_PATH:
         _TOOK.observe(seconds)
+    if not _told_each.isEnabledFor(logging.DEBUG):
+        return
     whose = call.known.facts
     requests.debug(
         "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,

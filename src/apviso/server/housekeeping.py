@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -27,6 +28,8 @@ from apviso.server.stream import store as stream
 log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
 DUTY_SECONDS = 30.0
+# A table that grew from nothing is not asked by the wrong index for longer.
+STOCK_EVERY = timedelta(minutes=5)
 
 Duty = Callable[[Turn, Resources], Awaitable[None]]
 
@@ -87,13 +90,28 @@ async def keep_pace(plant: Resources) -> None:
         log.warning("runners not counted", reason=str(refusal))
 
 
+async def _take_stock(plant: Resources, taken_at: datetime | None) -> datetime | None:
+    """Now and then; when it was done last."""
+    now = plant.database.clock()
+    if taken_at is not None and timedelta() <= now - taken_at < STOCK_EVERY:
+        return taken_at
+    try:
+        async with asyncio.timeout(DUTY_SECONDS):
+            await plant.database.take_stock()
+    except (DatabaseUnavailable, TimeoutError) as refusal:
+        log.warning("stock not taken", reason=str(refusal))
+    return now
+
+
 @asynccontextmanager
 async def running(plant: Resources) -> AsyncIterator[None]:
     """Run the duties again and again while the application lives."""
 
     async def loop() -> None:
+        stock_taken_at: datetime | None = None
         while not is_over.is_set():
             await keep_pace(plant)
+            stock_taken_at = await _take_stock(plant, stock_taken_at)
             if await plant.replica.keeps_house():
                 await run_once(plant)
             with contextlib.suppress(TimeoutError):

@@ -26,10 +26,7 @@ class Pace:
         self._plain = timers
         self._most = heartbeats_per_second
         self._factors: deque[tuple[datetime, float]] = deque()
-
-    @property
-    def interval_ms(self) -> int:
-        return round(self.interval / timedelta(milliseconds=1))
+        self.interval_ms = _in_milliseconds(self.interval)
 
     def is_due(self, now: datetime) -> bool:
         """Whether the runners should be counted again."""
@@ -42,6 +39,11 @@ class Pace:
         while now - self._factors[0][0] > PATIENT_FOR:
             self._factors.popleft()
         self.interval = self._plain.heartbeat_interval * factor
+        self.interval_ms = _in_milliseconds(self.interval)
         patience = max(factor for _, factor in self._factors)
         stretched = {name: getattr(self._plain, name) * patience for name in ("heartbeat_late_after", "offline_after")}
         self.timers = self._plain.model_copy(update=stretched) if patience > 1 else self._plain
+
+
+def _in_milliseconds(span: timedelta) -> int:
+    return round(span / timedelta(milliseconds=1))

@@ -47,9 +47,11 @@ def next_facts(known: Remembered, beat: Heartbeat, now: datetime, policy: Presen
     facts = known.facts
     if beat.boot_id != facts.boot_id or beat.beat_seq <= facts.beat_seq or not is_in_touch(known, now, policy):
         return None
-    after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **told(beat)})
-    if any(getattr(after, name) != getattr(facts, name) for name in _LASTING):
-        return None
+    said = told(beat)
+    for name in _LASTING:
+        if name in said and said[name] != getattr(facts, name):
+            return None
+    after = facts.changed({"last_heartbeat_at": now, "last_contact_at": now, **said})
     return after if _stands_as_noted(known, after, now, policy) else None
 
 
@@ -79,11 +81,14 @@ def _stands_as_noted(known: Remembered, facts: RunnerFacts, now: datetime, polic
 
 # What is written behind is only what differs from one heartbeat to the next.
 _LASTING = ("version", "os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities")
-_TOLD = ("os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health")
+_TOLD = {"os", "arch", "container_engine", "configured_concurrency", "provider_state", "capabilities", "health"}
 
 
 def told(beat: Heartbeat) -> dict[str, Any]:
     """What a heartbeat says of the runner, by the names of its facts; what it leaves out, or says as null, stays as it was."""
-    said = {name: getattr(beat, name) for name in _TOLD if name in beat.model_fields_set}
-    fixed = {"version": beat.version, "beat_seq": beat.beat_seq, "claim_poll_age_ms": beat.last_claim_poll_age_ms}
-    return fixed | {name: value for name, value in said.items() if value is not None}
+    facts = {"version": beat.version, "beat_seq": beat.beat_seq, "claim_poll_age_ms": beat.last_claim_poll_age_ms}
+    for name in beat.model_fields_set & _TOLD:
+        value = getattr(beat, name)
+        if value is not None:
+            facts[name] = value
+    return facts

@@ -13,6 +13,7 @@ from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerSta
 from apviso.protocol.timers import Timers
 from apviso.server.runners.facts import RunnerFacts
 
+_MILLISECOND = timedelta(milliseconds=1)
 # What a runner may say of itself; everything else is measured here.
 _SELF_REPORTED = frozenset({Fault.PROVIDER_UNCONFIGURED, Fault.FAST_FAILURES, Fault.ENGINE_UNREACHABLE, Fault.DISK_LOW})
 
@@ -95,22 +96,22 @@ def _silence(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> tupl
 def faults_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> list[Fault]:
     """Every fault that holds at `now`, the most telling first."""
     timers, health = policy.timers, runner.health
-    said = _SELF_REPORTED.intersection(_words(health.get("faults")))
     is_unsupported = is_older(runner.version, policy.minimum_version)
-    holds = {
-        Fault.DUPLICATE_IDENTITY: _within(runner.duplicate_seen_at, timers.duplicate_identity_remembered, now),
-        Fault.VERSION_UNSUPPORTED: is_unsupported,
-        Fault.ENGINE_UNREACHABLE: health.get("engineReachable") is False,
-        Fault.DISK_LOW: _below(health.get("diskFreeBytes"), timers.disk_floor_bytes),
-        Fault.FAST_FAILURES: False,
-        Fault.HEARTBEAT_LATE: not _within(runner.last_heartbeat_at, timers.heartbeat_late_after, now),
-        Fault.CLAIM_LOOP_STALLED: _claim_loop_stalled(runner, now, timers.claim_loop_stalled_after),
-        Fault.CLOCK_SKEW: _above(health.get("clockSkewMs"), timers.clock_skew_limit / timedelta(milliseconds=1)),
-        Fault.SPOOL_BACKLOG: _above(health.get("spoolBacklogBytes"), timers.spool_backlog_bytes),
-        Fault.VERSION_DEPRECATED: is_older(runner.version, policy.deprecated_version) and not is_unsupported,
-        Fault.PROVIDER_UNCONFIGURED: False,
-    }
-    return [fault for fault, is_held in holds.items() if is_held or fault in said]
+    held = (
+        (Fault.DUPLICATE_IDENTITY, _within(runner.duplicate_seen_at, timers.duplicate_identity_remembered, now)),
+        (Fault.VERSION_UNSUPPORTED, is_unsupported),
+        (Fault.ENGINE_UNREACHABLE, health.get("engineReachable") is False),
+        (Fault.DISK_LOW, _below(health.get("diskFreeBytes"), timers.disk_floor_bytes)),
+        (Fault.FAST_FAILURES, False),
+        (Fault.HEARTBEAT_LATE, not _within(runner.last_heartbeat_at, timers.heartbeat_late_after, now)),
+        (Fault.CLAIM_LOOP_STALLED, _claim_loop_stalled(runner, now, timers.claim_loop_stalled_after)),
+        (Fault.CLOCK_SKEW, _above(health.get("clockSkewMs"), timers.clock_skew_limit / _MILLISECOND)),
+        (Fault.SPOOL_BACKLOG, _above(health.get("spoolBacklogBytes"), timers.spool_backlog_bytes)),
+        (Fault.VERSION_DEPRECATED, is_older(runner.version, policy.deprecated_version) and not is_unsupported),
+        (Fault.PROVIDER_UNCONFIGURED, False),
+    )
+    said = _words(health.get("faults"))
+    return [fault for fault, is_held in held if is_held or (fault in said and fault in _SELF_REPORTED)]
 
 
 def _within(moment: datetime | None, span: timedelta, now: datetime) -> bool:
@@ -123,8 +124,8 @@ def _claim_loop_stalled(runner: RunnerFacts, now: datetime, limit: timedelta) ->
     return admin_state_at(runner, now) is AdminState.ENABLED and timedelta(milliseconds=runner.claim_poll_age_ms) > limit
 
 
-def _words(value: JsonValue) -> set[Fault]:
-    return {fault for fault in Fault if fault in value} if isinstance(value, list) else set()
+def _words(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
 
 
 def _below(value: JsonValue, floor: float) -> bool:
