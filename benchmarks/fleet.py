@@ -136,8 +136,9 @@ async def connect(fleet: Fleet, spread: float, on_job: OnJob | None = None) -> N
         # The first poll of each has ended: from now on they are what they are all the time.
         for runner in fleet.runners:
             await runner.has_polled.wait()
+    # A pause of this process would be taken for one of the server's.
     gc.collect()
-    gc.freeze()
+    gc.disable()
     print(f"they came within {spread:.0f} s; the last was heard after {heard:.1f} s, had polled after {time.monotonic() - began:.1f} s")
     print(f"  refused until then        {_failed(fleet.tally)}", flush=True)
     fleet.tally.failures.clear()

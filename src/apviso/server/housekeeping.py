@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -30,6 +32,8 @@ log = structlog.get_logger("apviso.housekeeping")
 DUTY_SECONDS = 30.0
 # A table that grew from nothing is not asked by the wrong index for longer.
 STOCK_EVERY = timedelta(minutes=5)
+# With ten thousand runners it takes most of a second, in which nobody is answered.
+GARBAGE_EVERY = timedelta(hours=1)
 
 Duty = Callable[[Turn, Resources], Awaitable[None]]
 
@@ -90,17 +94,27 @@ async def keep_pace(plant: Resources) -> None:
         log.warning("runners not counted", reason=str(refusal))
 
 
-async def _take_stock(plant: Resources, taken_at: datetime | None) -> datetime | None:
-    """Now and then; when it was done last."""
-    now = plant.database.clock()
-    if taken_at is not None and timedelta() <= now - taken_at < STOCK_EVERY:
-        return taken_at
+async def take_stock(plant: Resources) -> None:
     try:
         async with asyncio.timeout(DUTY_SECONDS):
             await plant.database.take_stock()
     except (DatabaseUnavailable, TimeoutError) as refusal:
         log.warning("stock not taken", reason=str(refusal))
-    return now
+
+
+@dataclass
+class Period:
+    """What is to be done again after `length`, and for the first time after `since` or at once."""
+
+    length: timedelta
+    since: datetime | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it is time; if so, the next period has begun. A clock that was set back ends it, too."""
+        if self.since is not None and timedelta() <= now - self.since < self.length:
+            return False
+        self.since = now
+        return True
 
 
 @asynccontextmanager
@@ -108,10 +122,15 @@ async def running(plant: Resources) -> AsyncIterator[None]:
     """Run the duties again and again while the application lives."""
 
     async def loop() -> None:
-        stock_taken_at: datetime | None = None
+        now = plant.database.clock
+        stock, garbage = Period(STOCK_EVERY), Period(GARBAGE_EVERY, now())
         while not is_over.is_set():
             await keep_pace(plant)
-            stock_taken_at = await _take_stock(plant, stock_taken_at)
+            if stock.is_over(now()):
+                await take_stock(plant)
+            if garbage.is_over(now()):
+                # What `serving` leaves to it.
+                gc.collect()
             if await plant.replica.keeps_house():
                 await run_once(plant)
             with contextlib.suppress(TimeoutError):

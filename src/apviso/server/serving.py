@@ -21,6 +21,8 @@ BACKLOG = 4096
 GRACEFUL_SECONDS = 10
 # Each runner holds a long poll open, each dashboard a stream.
 COMFORTABLE_OPEN_FILES = 4096
+YOUNG_OBJECTS = 1_000
+_NEVER = 1_000_000_000
 
 
 class CannotListen(Exception):
@@ -44,7 +46,7 @@ def address_of(listener: socket.socket) -> str:
 def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]) -> bool:
     """Serve until SIGTERM or SIGINT; whether it ever started. `announce` gets the address once requests are answered."""
     raise_open_files()
-    _collect_seldom()
+    _collect_young_alone()
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -70,14 +72,15 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
     return server.started
 
 
-def _collect_seldom() -> None:
-    """A full garbage collection walks over every held poll: with ten thousand of them nobody is answered for a second or two.
+def _collect_young_alone() -> None:
+    """Collecting garbage among everything walks over every held poll: with ten thousand of them nobody is answered for most of a second.
 
-    Nearly everything here is freed without it; cycles wait for a few minutes at most.
+    What is young is looked at often, while it is little. Nearly everything is freed without any of it, and the rest waits for
+    `housekeeping`.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(YOUNG_OBJECTS, _NEVER, _NEVER)
 
 
 class _Announcing(uvicorn.Server):

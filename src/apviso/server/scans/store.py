@@ -6,7 +6,24 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, false, func, insert, literal_column, or_, select, union_all, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -168,7 +185,7 @@ _AGE = (ScanRow.created_at, ScanRow.id)
 _IS_PENDING = ScanRow.status == literal_column(f"'{ScanStatus.PENDING_RUNNER}'")
 
 
-def _is_claimable(now: datetime) -> ColumnElement[bool]:
+def _is_claimable(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now)
     return and_(
         _IS_PENDING, ScanRow.cancel_requested_at.is_(None), or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now), ~still_touched
@@ -181,21 +198,31 @@ async def list_claimable(work: Work, organization_id: OrganizationId, most: int,
     What a kind is, `matching.may_take` decides by: visibility, the runner that was asked for, the runner that it has left, and whether that
     was before `other_since`.
     """
-    mine = and_(ScanRow.organization_id == organization_id, _is_claimable(work.now))
+    asked = {"of": organization_id, "now": work.now, "most": most, "other_since": other_since}
+    rows = await work.db.execute(_CLAIMABLE, asked)
+    return [WaitingScan(**{**row, "target_visibility": Visibility(row["target_visibility"])}) for row in rows.mappings()]
+
+
+def _oldest_of_each_kind() -> CompoundSelect[Any]:
+    most = bindparam("most", type_=Integer)
+    mine = and_(ScanRow.organization_id == bindparam("of"), _is_claimable(bindparam("now", type_=ScanRow.created_at.type)))
     anybodys = and_(mine, ScanRow.requested_runner_id.is_(None), ScanRow.avoid_runner_id.is_(None))
     oldest = [
         select(*_WAITING_SCAN).where(anybodys, ScanRow.target_visibility == visibility).order_by(*_AGE).limit(most).subquery()
         for visibility in Visibility
     ]
-    has_left_long_ago = func.coalesce(ScanRow.not_before <= other_since, false())
+    has_left_long_ago = func.coalesce(ScanRow.not_before <= bindparam("other_since"), false())
     kind = (ScanRow.requested_runner_id, ScanRow.avoid_runner_id, ScanRow.target_visibility, has_left_long_ago)
     place = func.row_number().over(partition_by=kind, order_by=_AGE).label("place")
     others = or_(ScanRow.requested_runner_id.is_not(None), ScanRow.avoid_runner_id.is_not(None))
     special = select(*_WAITING_SCAN, place).where(mine, others).subquery()
     names = [column.key for column in _WAITING_SCAN]
     chosen = select(*(special.c[name] for name in names)).where(special.c.place <= most)
-    rows = await work.db.execute(union_all(*(select(*part.c) for part in oldest), chosen))
-    return [WaitingScan(**{**row, "target_visibility": Visibility(row["target_visibility"])}) for row in rows.mappings()]
+    return union_all(*(select(*part.c) for part in oldest), chosen)
+
+
+# Put together once: it is asked again and again, and takes longer to write than to answer.
+_CLAIMABLE = _oldest_of_each_kind()
 
 
 async def list_organizations_with_claimable(work: Work) -> set[OrganizationId]:
