@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import text
+from starlette.types import Message
 
 from tests.server.scans.situations import Case, pass_keeping_alive
 from tests.support.clock import Clock
@@ -156,3 +157,28 @@ async def test_process_tells_of_itself_what_an_operator_asks_first(plane: Plane,
     assert metrics("apviso_database_up") == 1
     assert metrics("apviso_replica_deaf") == 0
     assert metrics.has("apviso_build_info")
+
+
+async def test_request_whose_client_leaves_while_it_sends_is_no_fault_of_the_server(plane: Plane, acme: Organization) -> None:
+    arriving: list[Message] = [{"type": "http.request", "body": b'{"domain": ', "more_body": True}, {"type": "http.disconnect"}]
+    answered: list[Message] = []
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"400"), (b"x-api-key", acme.key.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/targets", "query_string": b"", "headers": headers}
+
+    async def receive() -> Message:
+        return arriving.pop(0)
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    before = await scraped(plane)
+    await plane.app(scope, receive, send)
+
+    after = await scraped(plane)
+    name = "apviso_http_requests_total"
+    grown = {
+        status: after(name, method="POST", route="none", status=status) - before(name, method="POST", route="none", status=status)
+        for status in ("499", "500")
+    }
+    assert answered == []
+    assert grown == {"499": 1, "500": 0}
