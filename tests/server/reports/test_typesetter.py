@@ -98,10 +98,9 @@ async def test_typesetter_gets_nothing_of_the_environment(typesetter: Typesetter
     assert not [name for name in seen if name.startswith("APVISO")]
 
 
-@pytest.mark.slow
-async def test_longest_report_is_typeset_in_time(typesetter: Typesetter) -> None:
-    found = [finding(str(number), "word " * 150) for number in range(1_000)]
+async def test_long_report_is_typeset_whole(typesetter: Typesetter) -> None:
+    found = [finding(str(number), "word " * 100) for number in range(60)]
 
     made = await typesetter.typeset(_source(document(findings=found)))
 
-    assert len(PdfReader(io.BytesIO(made)).pages) > 100
+    assert len(PdfReader(io.BytesIO(made)).pages) > 20

@@ -26,7 +26,12 @@ async def write_reports(turn: Turn, plant: Resources) -> None:
         unwritten = await store.list_unwritten(work, REPORTS_AT_ONCE)
         ended = [await scans.get(work, organization_id, scan_id) for organization_id, scan_id in unwritten]
     for scan in ended:
-        await writing.write(plant, scan, turn)
+        try:
+            await writing.write(plant, scan, turn)
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # one that cannot be written must not keep back those after it
+            log.exception("report not written", scan_id=scan.id)
 
 
 async def typeset_next(plant: Resources) -> bool:
