@@ -99,7 +99,8 @@ def compared(comparison: ReportComparison | None) -> str:
     parts = [f"{comparison.new} new", f"{comparison.still_there} still there", f"{comparison.gone} gone"]
     if comparison.not_seen:
         parts.append(f"{comparison.not_seen} not seen this time, which does not prove that they are gone")
-    return f"Since the scan before: {', '.join(parts)}."
+    caution = " Mind the caveats of this comparison." if comparison.caveats else ""
+    return f"Since the scan before: {', '.join(parts)}.{caution}"
 
 
 def scope(limits: Limits, scan: Scan) -> list[str]:
