@@ -25,6 +25,7 @@ READS_THE_WALL_CLOCK = {
 }
 WRITES_TO_STANDARD_OUTPUT = {
     "demo/__main__.py": "names its port",
+    "server/typesetting/__main__.py": "gives the PDF to the server that started it",
     "scanning/__main__.py": "a scan speaks through its standard output",
     "scanning/guard_proxy.py": "the guard speaks through its standard output",
     "scanning/environment.py": "can be run by itself, before the command line is installed",

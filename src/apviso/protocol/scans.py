@@ -96,6 +96,9 @@ class Report(Wire):
     pdf_url: str | None
     html_url: str | None
     sarif_url: str | None
+    markdown_url: str | None = None
+    csv_url: str | None = None
+    json_url: str | None = None
     summary: dict[str, JsonValue]
 
 

@@ -33,6 +33,8 @@ from apviso.server.organizations import routes as organizations
 from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
+from apviso.server.reports import duties as report_duties
+from apviso.server.reports import routes as reports
 from apviso.server.resources import Resources
 from apviso.server.runners import daemon_routes as runners_daemon
 from apviso.server.runners import routes as runners
@@ -46,6 +48,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
+from apviso.server.typesetting.process import Typesetter
 from apviso.server.waiting import Waiting
 from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext, Turnstile
 
@@ -59,6 +62,7 @@ ROUTERS = (
     targets.router,
     scans.router,
     findings.router,
+    reports.router,
     licensing.router,
     organizations.router,
     audit.router,
@@ -107,6 +111,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
                 housekeeping.running(resources),
+                report_duties.running(resources),
             ):
                 yield
         finally:
@@ -178,4 +183,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         waiting=waiting,
         flushes=Flushes(),
         census=Census(database),
+        typesetter=Typesetter(is_wanted=settings.pdf_reports),
     )

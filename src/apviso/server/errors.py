@@ -115,6 +115,10 @@ class MethodNotAllowed(Refusal):
     status, code, message = 405, "method_not_allowed", "This address does not take this method."
 
 
+class PdfUnavailable(Refusal):
+    status, code, message = 409, "pdf_unavailable", "This server makes no PDF files."
+
+
 class EnrollmentTokenUsed(Refusal):
     status, code, message = 409, "enrollment_token_used", "This enrollment token was used already; create a new one."
 

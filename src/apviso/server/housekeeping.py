@@ -20,6 +20,7 @@ from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.metrics import duty_measured
 from apviso.server.readiness.watch import observe_readiness
+from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe_everyone
@@ -60,7 +61,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await stream.forget_before(work, work.now - timers.stream_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, write_reports, forget)
 
 
 async def run_once(plant: Resources) -> None:

@@ -22,6 +22,8 @@ from apviso.protocol.states import (
 )
 from apviso.protocol.wire import FindingId, JobId, RunnerId, ScanId, TargetId, Wire
 from apviso.server.health import Health
+from apviso.server.reports import as_markdown, formats
+from apviso.server.reports.document import build, summary
 
 NOW = datetime(2026, 5, 3, 9, 15, 32, tzinfo=UTC)
 RUNNER, TARGET = RunnerId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c01"), TargetId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c02")
@@ -153,6 +155,7 @@ FINDING_SHOWN = findings.Finding(
     first_seen_at=NOW,
     last_seen_at=NOW,
 )
+REPORT = build(SCAN_SHOWN, TARGET_SENT, [FINDING_SHOWN], None, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
 API_KEY = access.ApiKey(
     id=KEY,
     name="ci",
@@ -208,8 +211,18 @@ ANSWERS: tuple[Wire, ...] = (
         last_seq=1,
     ),
     scans.ReportAnswer(
-        report=scans.Report(markdown_content="# Security test", pdf_url=None, html_url=None, sarif_url=None, summary={"high": 1})
+        report=scans.Report(
+            markdown_content=as_markdown.render(REPORT),
+            pdf_url=formats.path(SCAN, formats.Format.PDF),
+            html_url=formats.path(SCAN, formats.Format.HTML),
+            sarif_url=formats.path(SCAN, formats.Format.SARIF),
+            markdown_url=formats.path(SCAN, formats.Format.MARKDOWN),
+            csv_url=formats.path(SCAN, formats.Format.CSV),
+            json_url=formats.path(SCAN, formats.Format.JSON),
+            summary=summary(REPORT),
+        )
     ),
+    REPORT,
     scans.ReportPending(status=ScanStatus.RUNNING, progress=scans.ScanProgress(phase="attack", percent=40, requests=240)),
     findings.FindingAnswer(finding=FINDING_SHOWN),
     findings.FindingList(findings=[FINDING_SHOWN], **FIRST),

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     scan_image: Annotated[str | None, AfterValidator(_image_by_digest)] = Field(
         None, description="Scan image that every job names, `registry/name@sha256:...`; without it each runner uses its own."
     )
+    pdf_reports: bool = Field(True, description="Whether reports are also made as PDF, which needs the extra `pdf`.")
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")

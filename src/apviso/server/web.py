@@ -306,7 +306,7 @@ _OPEN = "/api/runner/register"
 
 
 class EntityTags:
-    """Gives every JSON answer to a GET of the public API its ETag, and answers 304 to a client that has it already."""
+    """Gives every JSON answer to a GET of the public API its ETag, and answers 304 to a client that has it already, as it has a file."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -331,10 +331,10 @@ class _Tagged:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = Headers(raw=message["headers"])
-            holds = message["status"] == 200 and headers.get("content-type", "").startswith("application/json")
-            if holds and "etag" in headers:
+            if message["status"] == 200 and "etag" in headers:
                 await self._tell(message, headers["etag"])
                 return
+            holds = message["status"] == 200 and headers.get("content-type", "").startswith("application/json")
             if holds and int(headers.get("content-length", "0")) <= MAX_TAGGED_BYTES:
                 self._start = message
                 return

@@ -90,7 +90,7 @@ def _filled(connection: Connection) -> dict[str, list[dict[str, Any]]]:
 
 def _row(table: Table) -> dict[str, Any]:
     """A value for each column; the identity of each thing is the same word, so that rows refer to each other."""
-    values: dict[str, Any] = {"DATETIME": AT, "TIMESTAMP": AT, "BOOLEAN": True, "JSON": {"a": ["b", None]}}
+    values: dict[str, Any] = {"DATETIME": AT, "TIMESTAMP": AT, "BOOLEAN": True, "JSON": {"a": ["b", None]}, "BLOB": b"x", "BYTEA": b"x"}
     return {
         column.name: values.get(str(column.type).split("(")[0].split(" ")[0], 7 if column.type.python_type in (int, float) else "x")
         for column in table.columns

@@ -27,7 +27,7 @@ PLACES = 1
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"enrollments_per_minute": ENROLLMENTS_A_MINUTE, "max_parked_requests": PLACES})
+    return settings.model_copy(update={"enrollments_per_minute": ENROLLMENTS_A_MINUTE, "max_parked_requests": PLACES, "pdf_reports": False})
 
 
 @dataclass(frozen=True)
@@ -310,6 +310,13 @@ async def _(stage: Stage) -> httpx2.Response:
     case = await stage.case()
     await stage.runner.run_whole(await stage.runner.claimed())
     return await stage.acme.post(f"/scans/{case.scan_id}/cancel")
+
+
+@reaches("pdf_unavailable")
+async def _(stage: Stage) -> httpx2.Response:
+    case = await stage.case()
+    await stage.runner.run_whole(await stage.runner.claimed())
+    return await stage.acme.get(f"/scans/{case.scan_id}/report.pdf")
 
 
 @reaches("scan_not_started")

@@ -31,6 +31,8 @@ _IS_FOR_SOME = text("status = 'pending_runner' AND (requested_runner_id IS NOT N
 _IS_ACTIVE = text("status IN ('pending_runner', 'assigned', 'running', 'stale')")
 _IS_LIVE = text("ended_at IS NULL")
 _IS_QUEUED = text("status = 'pending_runner'")
+_IS_UNREPORTED = text("finished_at IS NOT NULL AND reported_at IS NULL")
+_IS_UNSET = text("pdf_tries_left > 0")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -234,6 +236,8 @@ class ScanRow(Table):
         # The timers: how long a scan waits, and which are with a runner, whatever else is queued or has ended.
         Index("ix_scans_queued_created_at", "created_at", sqlite_where=_IS_QUEUED, postgresql_where=_IS_QUEUED),
         Index("ix_scans_leased_id", "id", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
+        # What has ended and has no report yet.
+        Index("ix_scans_unreported", "finished_at", sqlite_where=_IS_UNREPORTED, postgresql_where=_IS_UNREPORTED),
     )
     id: Mapped[ScanId] = mapped_column(primary_key=True)
     job_id: Mapped[JobId] = mapped_column(unique=True)
@@ -263,6 +267,8 @@ class ScanRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # When its report was written; whoever sets it writes it.
+    reported_at: Mapped[datetime | None]
 
 
 class AttemptRow(Table):
@@ -347,6 +353,30 @@ class SightingRow(Table):
     finding_id: Mapped[FindingId] = mapped_column(ForeignKey("findings.id"), primary_key=True)
     severity: Mapped[str] = mapped_column(String(10))
     content: Mapped[dict[str, Any]]
+
+
+class ReportRow(Table):
+    """The report of an ended scan, as it was when it was written. Its files lie beside it, so that any process can serve them."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("ix_reports_unset", "written_at", sqlite_where=_IS_UNSET, postgresql_where=_IS_UNSET),)
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    domain: Mapped[str] = mapped_column(String(300))
+    written_at: Mapped[datetime]
+    summary: Mapped[dict[str, Any]]
+    # Zero once its PDF is there, or was tried too often.
+    pdf_tries_left: Mapped[int]
+
+
+class ReportFileRow(Table):
+    """One format of a report, compressed (zlib). `sha256` is that of the file itself."""
+
+    __tablename__ = "report_files"
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("reports.scan_id"), primary_key=True)
+    format: Mapped[str] = mapped_column(String(10), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[bytes]
 
 
 class AuditRow(Table):

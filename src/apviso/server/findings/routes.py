@@ -1,18 +1,15 @@
-"""Findings, for people: of one scan, of the organization, their status, and the report."""
+"""Findings, for people: of one scan, of the organization, and their status."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
-from fastapi.responses import JSONResponse
 
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
-from apviso.protocol.scans import Report, ReportAnswer, ReportPending
+from apviso.protocol.findings import FindingAnswer, FindingList, FindingStatusPatch
 from apviso.protocol.states import Severity, UserStatus
 from apviso.server.access import FindingsReader, FindingsWriter
 from apviso.server.audit import store as audit
-from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
     CredentialInvalid,
@@ -26,19 +23,14 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
-from apviso.server.findings import report, store
-from apviso.server.paging import MAX_LIMIT, Page, Paged
-from apviso.server.resources import Plant, Reading, Writing
+from apviso.server.findings import store
+from apviso.server.paging import Paged
+from apviso.server.resources import Reading, Writing
 from apviso.server.scans import store as scans
-from apviso.server.scans.facts import ScanFacts
-from apviso.server.scans.view import progress, show
 from apviso.server.stream import store as stream
-from apviso.server.targets import store as targets
 
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited)
 router = APIRouter(prefix="/api/v1", tags=["findings"])
-# A report beyond this is read by nobody; the rest is told as a number and stays in the API.
-MAX_REPORTED = 1_000
 
 SeverityFilter = Annotated[Severity | None, Query()]
 UserStatusFilter = Annotated[UserStatus | None, Query(alias="userStatus")]
@@ -52,36 +44,6 @@ async def list_scan_findings(
     scan = await scans.get(work, caller.organization_id, id)
     found, total = await store.list_of_scan(work, scan, severity, user_status, page)
     return FindingList(findings=found, **page.counted(total))
-
-
-@router.get(
-    "/scans/{id}/report",
-    response_model=ReportAnswer,
-    responses={202: {"model": ReportPending, "description": "The scan has not ended yet."}, **responses(*DENIED, ScanNotFound)},
-)
-async def get_scan_report(id: str, caller: FindingsReader, work: Reading, plant: Plant) -> ReportAnswer | JSONResponse:
-    """The report of an ended scan; 202 with the progress until then."""
-    scan = await scans.get(work, caller.organization_id, id)
-    if not scan.is_final:
-        pending = ReportPending(status=scan.status, progress=progress(scan))
-        return JSONResponse(pending.model_dump(mode="json", by_alias=True), 202)
-    shown = (await show(work, plant, [scan]))[0]
-    target = targets.job_target(await targets.get(work, caller.organization_id, scan.target_id))
-    findings = await _reported(work, scan)
-    written = report.markdown(shown, target, findings, scan.finished_at or work.now)
-    return ReportAnswer(
-        report=Report(markdown_content=written, pdf_url=None, html_url=None, sarif_url=None, summary=report.summary(shown, findings))
-    )
-
-
-async def _reported(work: Work, scan: ScanFacts) -> list[Finding]:
-    found: list[Finding] = []
-    for number in range(1, MAX_REPORTED // MAX_LIMIT + 1):
-        part, total = await store.list_of_scan(work, scan, None, None, Page(number, MAX_LIMIT))
-        found += part
-        if len(found) >= total:
-            break
-    return found
 
 
 @router.get("/findings", responses=responses(*DENIED))

@@ -101,7 +101,7 @@ async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEven
 def _may_see(caller: Caller, event: StreamEvent) -> bool:
     if event.type.startswith("scan."):
         return caller.may(Scope.SCANS_READ)
-    return not event.type.startswith("finding.") or caller.may(Scope.FINDINGS_READ)
+    return not event.type.startswith(("finding.", "report.")) or caller.may(Scope.FINDINGS_READ)
 
 
 def _written(event: StreamEvent) -> str:

@@ -43,8 +43,12 @@ async def test_report_of_a_complete_scan_without_findings_is_clean(case: Case, j
         "findingCounts": {"critical": 0, "high": 0, "medium": 0, "low": 0, "info": 0},
         "requests": 0,
         "coverage": {"complete": True, "reasons": []},
+        "comparison": None,
     }
-    assert (report["pdfUrl"], report["htmlUrl"], report["sarifUrl"]) == (None, None, None)
+    assert {name: report[name] for name in report if name.endswith("Url")} == {
+        f"{name}Url": f"/api/v1/scans/{case.scan_id}/report.{ending}"
+        for name, ending in (("pdf", "pdf"), ("html", "html"), ("sarif", "sarif"), ("markdown", "md"), ("csv", "csv"), ("json", "json"))
+    }
     assert "Logic flaws" in report["markdownContent"]
 
 

@@ -1,0 +1,1 @@
+"""Reports of ended scans: one document, written once and kept in several formats."""

@@ -1,0 +1,144 @@
+"""All SQL of reports: which scans lack one, which lack its PDF, and the files as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from apviso.protocol.states import FINAL_STATUSES, ScanStatus
+from apviso.protocol.wire import OrganizationId, ScanId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import ReportFileRow, ReportRow, ScanRow
+from apviso.server.reports.formats import Format
+from apviso.server.scans.facts import ScanFacts
+
+# A report that the typesetter cannot set is not tried for ever; whoever asks for it tries again.
+MOST_TRIES = 3
+
+
+@dataclass(frozen=True)
+class KeptReport:
+    scan_id: ScanId
+    domain: str
+    written_at: datetime
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    content: bytes
+    sha256: str
+
+
+async def find(work: Work, organization_id: OrganizationId, scan_id: ScanId) -> KeptReport | None:
+    row = (
+        await work.db.execute(
+            select(ReportRow.scan_id, ReportRow.domain, ReportRow.written_at, ReportRow.summary).where(
+                ReportRow.organization_id == organization_id, ReportRow.scan_id == scan_id
+            )
+        )
+    ).one_or_none()
+    return None if row is None else KeptReport(*row)
+
+
+async def find_file(work: Work, organization_id: OrganizationId, scan_id: ScanId, format_: Format) -> KeptFile | None:
+    row = (
+        await work.db.execute(
+            select(ReportFileRow.content, ReportFileRow.sha256)
+            .join(ReportRow, ReportRow.scan_id == ReportFileRow.scan_id)
+            .where(ReportRow.organization_id == organization_id, ReportFileRow.scan_id == scan_id, ReportFileRow.format == format_)
+        )
+    ).one_or_none()
+    return None if row is None else KeptFile(zlib.decompress(row.content), row.sha256)
+
+
+async def mark_written(work: Work, scan: ScanFacts) -> bool:
+    """Whether this transaction is the one that writes the report."""
+    won = await work.db.execute(
+        update(ScanRow)
+        .where(ScanRow.id == scan.id, ScanRow.status.in_(FINAL_STATUSES), ScanRow.reported_at.is_(None))
+        .values(reported_at=work.now)
+    )
+    return won.rowcount == 1
+
+
+async def add(work: Work, scan: ScanFacts, domain: str, written_at: datetime, summary: Mapping[str, Any]) -> None:
+    await work.db.execute(
+        insert(ReportRow).values(
+            scan_id=scan.id,
+            organization_id=scan.organization_id,
+            domain=domain,
+            written_at=written_at,
+            summary=dict(summary),
+            pdf_tries_left=MOST_TRIES,
+        )
+    )
+
+
+def packed(scan_id: ScanId, files: Mapping[Format, bytes]) -> list[dict[str, Any]]:
+    """Files as they are kept. Takes its time, so it belongs before the transaction."""
+    return [
+        {"scan_id": scan_id, "format": format_, "sha256": hashlib.sha256(content).hexdigest(), "content": zlib.compress(content)}
+        for format_, content in files.items()
+    ]
+
+
+async def add_files(work: Work, rows: list[dict[str, Any]]) -> None:
+    """Keep packed files; one that is there already stays as it is."""
+    dialect = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
+    await work.db.execute(dialect(ReportFileRow).on_conflict_do_nothing(), rows)
+
+
+async def list_unwritten(work: Work, most: int) -> list[tuple[OrganizationId, ScanId]]:
+    """Scans of every organization that have ended and have no report, the first to end first."""
+    rows = await work.db.execute(
+        select(ScanRow.organization_id, ScanRow.id)
+        .where(ScanRow.finished_at.is_not(None), ScanRow.reported_at.is_(None))
+        .order_by(ScanRow.finished_at)
+        .limit(most)
+    )
+    return [(row.organization_id, row.id) for row in rows]
+
+
+async def find_unset(work: Work) -> tuple[OrganizationId, ScanId] | None:
+    """The oldest report whose PDF is still to be made."""
+    found = select(ReportRow.organization_id, ReportRow.scan_id).where(ReportRow.pdf_tries_left > 0)
+    row = (await work.db.execute(found.order_by(ReportRow.written_at).limit(1))).one_or_none()
+    return None if row is None else (row.organization_id, row.scan_id)
+
+
+async def count_try(work: Work, scan_id: ScanId) -> None:
+    """Before each try: one that takes the process with it counts, too."""
+    await work.db.execute(
+        update(ReportRow)
+        .where(ReportRow.scan_id == scan_id, ReportRow.pdf_tries_left > 0)
+        .values(pdf_tries_left=ReportRow.pdf_tries_left - 1)
+    )
+
+
+async def mark_set(work: Work, scan_id: ScanId) -> None:
+    await work.db.execute(update(ReportRow).where(ReportRow.scan_id == scan_id).values(pdf_tries_left=0))
+
+
+async def find_previous(work: Work, scan: ScanFacts) -> ScanFacts | None:
+    """The last scan of the same target that was started before this one and came to its end."""
+    found = await work.db.execute(
+        select(ScanRow.__table__)
+        .where(
+            ScanRow.organization_id == scan.organization_id,
+            ScanRow.target_id == scan.target_id,
+            ScanRow.status == ScanStatus.COMPLETED,
+            or_(ScanRow.created_at < scan.created_at, and_(ScanRow.created_at == scan.created_at, ScanRow.id < scan.id)),
+        )
+        .order_by(ScanRow.created_at.desc(), ScanRow.id.desc())
+        .limit(1)
+    )
+    row = found.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
