@@ -14,13 +14,13 @@ from benchmarks.fleet import DURABLE
 from benchmarks.load import CONNECTIONS, SEQUENCE, Load, Sent, family, request
 from benchmarks.measuring import Absent, Bar, Side, Told, interleaved, ratios
 from benchmarks.peers import PeerAbsent, system_program
-from benchmarks.plant import UNLIMITED, Plant, plant
+from benchmarks.plant import PATIENT, Plant, plant
 from benchmarks.seeding import Enrolled, said
 from benchmarks.server_watch import MIB
 from tests.support.postgres import PostgresServer, postgres_server
 
 ROUNDS = 7
-# More than connections, see load.lua.
+# More than connections, see load.lua. The turns of the others are longer than a runner may be silent, so silence is no news here.
 RUNNERS = 16 * CONNECTIONS
 SQLITE, POSTGRES, CONSTANT = "ours on SQLite", "ours on PostgreSQL", "a constant answer in plain ASGI, uvicorn"
 PREFECT, ETCD = "Prefect 3.9.1, workers/heartbeat on PostgreSQL", "etcd, lease keepalive through its JSON gateway"
@@ -51,8 +51,8 @@ def _start(stack: ExitStack) -> tuple[list[Load], list[Told]]:
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
     postgres = stack.enter_context(postgres_server(**DURABLE))
     constant_port, constant_pid = stack.enter_context(constant_server())
-    sqlite = _ours(SQLITE, stack.enter_context(plant(RUNNERS, UNLIMITED)), folder)
-    on_postgres = stack.enter_context(plant(RUNNERS, UNLIMITED, postgres.url(stack.enter_context(postgres.database()))))
+    sqlite = _ours(SQLITE, stack.enter_context(plant(RUNNERS, PATIENT, have_spoken=True)), folder)
+    on_postgres = stack.enter_context(plant(RUNNERS, PATIENT, postgres.url(stack.enter_context(postgres.database())), have_spoken=True))
     loads = [
         Load(CONSTANT, constant_port, lambda: family(constant_pid), sqlite.requests, folder),
         sqlite,
@@ -69,9 +69,7 @@ def _start(stack: ExitStack) -> tuple[list[Load], list[Told]]:
 
 def _ours(name: str, ready: Plant, folder: Path) -> Load:
     pid = ready.serve()
-    beats = [heartbeat(runner) for runner in ready.runners]
-    # The turns of the others are longer than a runner may be silent: a late heartbeat takes another way than those that are measured.
-    return Load(name, ready.port, lambda: family(pid), beats, folder, before=beats)
+    return Load(name, ready.port, lambda: family(pid), [heartbeat(runner) for runner in ready.runners], folder)
 
 
 def heartbeat(runner: Enrolled) -> bytes:

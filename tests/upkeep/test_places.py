@@ -65,11 +65,11 @@ def scanners_imported(module: Module) -> Iterator[str]:
 
 
 def strangers_in_the_protocol(module: Module) -> Iterator[str]:
-    """What the protocol imports beyond itself, the standard library and pydantic."""
+    """What the protocol imports beyond itself, the standard library and pydantic with its core."""
     if module.place.startswith("protocol/"):
         for origin, _ in module.imports():
             root = origin.split(".")[0]
-            if root not in sys.stdlib_module_names and root != "pydantic" and not origin.startswith("apviso.protocol"):
+            if root not in sys.stdlib_module_names and root not in ("pydantic", "pydantic_core") and not origin.startswith("apviso.protocol"):
                 yield origin
 
 

@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, QueuePool, event, insert, make_url, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.db.faults import as_refusal
@@ -32,6 +34,8 @@ CONNECT_SECONDS = 5
 # transaction that was forgotten.
 LOCK_MS, STATEMENT_MS, ANSWER_SECONDS, IDLE_TRANSACTION_MS = 5_000, 15_000, 20, 30_000
 ROWS_COUNTED = 400
+# A server that was restarted is noticed by whoever comes first; the others find new connections.
+ASK_AFTER_SECONDS = 5.0
 # Before each repeat of what was surely rolled back. A deadlock is over at once; a fail-over is not waited for.
 PAUSES = (0.02, 0.1, 0.4)
 
@@ -196,15 +200,38 @@ def open_engine(url: str, *, is_bounded: bool = True, size: int = 10) -> AsyncEn
             "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MS),
         }
         bounds |= {"command_timeout": ANSWER_SECONDS}
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=size,
         max_overflow=size,
         pool_timeout=POOL_SECONDS,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={"server_settings": settings, **bounds},
     )
+    _ask_the_idle(engine.sync_engine)
+    return engine
+
+
+def _ask_the_idle(engine: Engine) -> None:
+    """A connection that lay unused is asked whether it is still there; one that was used just now tells with its next statement.
+
+    To ask each time, as the pool itself would, costs as much as most transactions do.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note(_: object, record: ConnectionPoolEntry) -> None:
+        record.info["returned_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        now = time.monotonic()
+        if now - record.info.get("returned_at", now) < ASK_AFTER_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            # The pool opens another one.
+            raise DisconnectionError from error
 
 
 def connection_words(url: str) -> dict[str, Any]:
