@@ -55,6 +55,7 @@ def summary(scan: Scan, findings: Sequence[Finding]) -> dict[str, JsonValue]:
         "status": scan.status,
         "endReason": scan.end_reason,
         "findingCounts": counts,
+        "falsePositives": scan.false_positives,
         "requests": scan.progress.requests,
         "coverage": scan.coverage.model_dump(mode="json", by_alias=True) if scan.coverage else None,
     }
