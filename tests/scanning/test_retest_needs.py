@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from apviso.protocol.findings import Finding
+from apviso.protocol.findings import Finding, ReportedFinding
 from apviso.scanning.adapters.wapiti import CLASSES
 from apviso.scanning.catalogue import FlawClass
 from apviso.scanning.first_look import Look, Sight
 from apviso.scanning.retest_needs import Need, Reach, class_of, invented_address, known_addresses, needs_of, same_address
-from apviso.scanning.retesting import problem_of
+from apviso.scanning.retesting import Retest, distrust, problem_of
 from tests.scanning.flaws import flaw_at
 from tests.scanning.orders import order_for
 
@@ -129,3 +129,32 @@ def test_addresses_that_are_encoded_differently_are_the_same() -> None:
 )
 def test_place_that_does_not_show_itself_is_a_problem(seen: Look, flaw: FlawClass, is_problem: bool) -> None:
     assert (problem_of(seen, "http://h/a?b=1", flaw) is not None) is is_problem
+
+
+def retest_of(*findings: Finding) -> Retest:
+    order = order_for(f"{ORIGIN}/", retest=list(findings))
+    return Retest(order, lambda line: None, Look(Sight.USABLE, f"{ORIGIN}/", ""), f"{ORIGIN}/", lambda: 60.0)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "heard", "is_trusted"),
+    [
+        (FlawClass.CSRF, [], True),
+        (FlawClass.CSRF, [flaw_at(ORIGIN, FlawClass.CSRF, "/a")], True),
+        (FlawClass.CSRF, [flaw_at(ORIGIN, FlawClass.CSRF, "/a", method="POST")], False),
+        (FlawClass.CSRF, [flaw_at(ORIGIN, FlawClass.CSRF, "/b", method="POST")], True),
+        (FlawClass.CSRF, [flaw_at(ORIGIN, FlawClass.SERVER_ERROR, "/a")], True),
+        (FlawClass.SQL_INJECTION, [flaw_at(ORIGIN, FlawClass.SERVER_ERROR, "/a", "q")], False),
+        (FlawClass.SQL_INJECTION, [flaw_at(ORIGIN, FlawClass.SERVER_ERROR, "/b")], True),
+        (FlawClass.SQL_INJECTION, [flaw_at(ORIGIN, FlawClass.SERVER_ERROR, "/a"), flaw_at(ORIGIN, FlawClass.SQL_INJECTION, "/a")], True),
+    ],
+)
+def test_silence_about_a_finding_is_not_trusted_where_its_place_says_something_near(
+    flaw: FlawClass, heard: list[Finding], is_trusted: bool
+) -> None:
+    retest = retest_of(flaw_at(ORIGIN, flaw, "/a"))
+
+    retest.hear(ReportedFinding.model_validate(one, from_attributes=True) for one in heard)
+    distrust(retest)
+
+    assert (retest.missing == {}) is is_trusted

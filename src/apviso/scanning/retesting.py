@@ -44,6 +44,9 @@ _DEEPEST = PLANS[ModelPreset.ULTRA]
 _PLACES_AT_ONCE = 8
 _GONE = "The API's document does not describe its operation any more."
 
+# Class, method, path, parameter.
+Place = tuple[FlawClass | None, str, str, str | None]
+
 
 @dataclass
 class Retest:
@@ -58,7 +61,7 @@ class Retest:
     missing: dict[FindingId, str] = field(default_factory=dict)
     addresses: dict[FindingId, list[str]] = field(default_factory=dict)
     errors: set[str] = field(default_factory=set)
-    seen: set[tuple[object, ...]] = field(default_factory=set)
+    seen: set[Place] = field(default_factory=set)
     api: ApiDocument | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +98,7 @@ class Retest:
                 self.say(Found(finding=one))
 
 
-def _place(one: ReportedFinding | Finding) -> tuple[object, ...]:
+def _place(one: ReportedFinding | Finding) -> Place:
     return (class_of(one), one.method, path_of(one), one.parameter)
 
 
@@ -115,16 +118,23 @@ async def run(order: ScanOrder, say: Say, start: Look, start_url: str, seconds_l
         await step(retest, seconds_left() / (len(steps) - number))
         say(Progress(percent=round(90 * (number + 1) / len(steps), 1)))
     await _look_at_places(retest, "afterwards ")
-    _distrust_errors(retest)
+    distrust(retest)
     for id_ in retest.findings:
         why = retest.missing.get(id_)
         say(LookLine(finding_id=id_, complete=why is None, reason=why or ""))
     return len(retest.findings) - len(retest.missing)
 
 
-def _distrust_errors(retest: Retest) -> None:
+def distrust(retest: Retest) -> None:
+    """Silence about one finding means nothing where something else was said of its place that may be the same flaw, or hide it."""
+    by_any_method = {(flaw, path, parameter) for flaw, _, path, parameter in retest.seen}
     for finding in retest.findings.values():
-        if class_of(finding) in HIDDEN_BY_ERRORS and path_of(finding) in retest.errors and _place(finding) not in retest.seen:
+        flaw, path = class_of(finding), path_of(finding)
+        if _place(finding) in retest.seen:
+            continue
+        if (flaw, path, finding.parameter) in by_any_method:
+            retest.miss([finding.id], "The same kind of flaw was seen at its place by another method.")
+        if flaw in HIDDEN_BY_ERRORS and path in retest.errors:
             retest.miss([finding.id], "Its place answers the attacks with a server error, which may hide it.")
 
 
@@ -160,13 +170,20 @@ async def _operations(retest: Retest, seconds: float) -> None:
             retest.addresses[finding.id] = [operation.address(retest.origin)]
     await _look_at_places(retest, "", Reach.OPERATION)
     asked = retest.needing(Reach.OPERATION, detector="schemathesis")
-    if not asked or retest.api is None:
-        return
-    narrow = _narrowed(retest.api, asked)
-    result = await _run(retest, "Schemathesis", "api", schemathesis.scan, _assignment(retest, seconds, "api", api=narrow), asked)
+    # Apart: operations that refuse everyone without credentials are mended, and the others have not shown themselves.
+    guarded = [one for one in asked if class_of(one) is FlawClass.AUTH_IGNORED]
+    await _ask(retest, seconds / 2, "api-credentials", guarded)
+    result = await _ask(retest, seconds / 2, "api", others := [one for one in asked if one not in guarded])
     if result is not None and any(remark.startswith("api_only_refusals") for remark in result.remarks):
-        unsure = [one for one in asked if class_of(one) is not FlawClass.AUTH_IGNORED]
-        retest.miss(_ids(unsure), "Operations answered with errors only.")
+        retest.miss(_ids(others), "Operations answered with errors only.")
+
+
+async def _ask(retest: Retest, seconds: float, folder: str, wanted: list[Finding]) -> Result | None:
+    """Schemathesis, with the operations of these findings and no other."""
+    if not wanted or retest.api is None:
+        return None
+    assignment = _assignment(retest, seconds, folder, api=_narrowed(retest.api, wanted))
+    return await _run(retest, "Schemathesis", "api", schemathesis.scan, assignment, wanted)
 
 
 async def _site(retest: Retest, seconds: float) -> None:

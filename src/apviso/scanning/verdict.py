@@ -73,9 +73,9 @@ def judge(exit_code: int | None, said: CoverageLine | None, counters: GuardCount
     """The end of one attempt that nobody cancelled.
 
     `exit_code` is the scan process's, negative for a signal, None where the runner had to end it at its time limit;
-    `said` its last coverage line, if any; `counters` the guard's final ones. A retest asks hardly anything but places with flaws, so
-    that server errors are no sign of a target that was not itself: it looks at each place before and after."""
-    remarks = _remarks(said, counters, limits)
+    `said` its last coverage line, if any; `counters` the guard's final ones. A retest asks hardly anything but places with flaws, and
+    looks at each before and after: server errors, and refusals for want of credentials, are no sign of a target that was not itself."""
+    remarks = _remarks(said, _of_places(counters) if is_retest else counters, limits)
     if is_retest:
         remarks = [replace(one, gap=False) if one.text.startswith(_SERVER_ERRORS) else one for one in remarks]
     failure = _failure(exit_code, said, counters)
@@ -87,6 +87,11 @@ def judge(exit_code: int | None, said: CoverageLine | None, counters: GuardCount
     complete = not any(remark.gap for remark in remarks)
     message = "The scan looked at all it was meant to." if complete else "The scan looked, but not at everything; see its coverage."
     return Verdict("completed", EndReason.COMPLETED, Coverage(complete=complete, reasons=reasons), message)
+
+
+def _of_places(counters: GuardCounters) -> GuardCounters:
+    """Without the 401s: an operation that did not ask for credentials and does now is mended."""
+    return counters.model_copy(update={"answers": {status: number for status, number in counters.answers.items() if status != "401"}})
 
 
 def _failure(exit_code: int | None, said: CoverageLine | None, counters: GuardCounters) -> tuple[EndReason, str] | None:
