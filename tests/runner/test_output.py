@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from apviso.protocol.findings import MAX_RETESTED
 from apviso.protocol.scan_events import Found, Happening, Log, Phase, Stats
 from apviso.runner.engines import Line, Spoken, Swallowed
 from apviso.runner.output import ScanOutput
@@ -110,3 +111,21 @@ def test_standard_error_is_told_at_the_end_without_secrets_and_shows_a_full_disk
 
     assert made.ran_out_of_room
     assert kept == [Log(level="warning", message=f"stderr: OSError: [Errno 28] No space left on device {PLACEHOLDER}")]
+
+
+def test_looks_of_a_retest_are_kept_apart_without_secrets_and_are_no_events() -> None:
+    lines = [{"type": "look", "findingId": id_, "complete": id_ == "b", "reason": f"It said {CANARY}."} for id_ in ("a", "b")]
+
+    made, kept = output([Spoken(json.dumps(line).encode()) for line in lines])
+
+    assert [(id_, look.complete) for id_, look in made.looks.items()] == [("a", False), ("b", True)]
+    assert CANARY not in made.looks["a"].reason
+    assert kept == []
+
+
+def test_looks_beyond_what_a_retest_may_be_about_are_told_as_a_loss() -> None:
+    lines = [json.dumps({"type": "look", "findingId": str(number), "complete": True}) for number in range(MAX_RETESTED + 1)]
+
+    made, _ = output([Spoken(line.encode()) for line in lines])
+
+    assert (len(made.looks), len(made.losses)) == (MAX_RETESTED, 1)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -34,7 +34,8 @@ class Seen:
 class Target:
     """A server that notes what reaches it. `status` and `headers` are of every answer, `body` of each GET.
 
-    `bodies` and `statuses` are of single paths; `redirects` lead from paths to locations, once more than `patience` requests have come."""
+    `bodies` and `statuses` are of single paths; `redirects` lead from paths to locations, once more than `patience` requests have come.
+    A query in which `fails_at` is found is answered with the status 500."""
 
     port: int = 0
     status: int = 200
@@ -44,6 +45,7 @@ class Target:
     statuses: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     patience: int = 0
+    fails_at: str | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
 
@@ -64,7 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.target.seen.append(Seen(self.command, self.path, dict(self.headers), time.monotonic()))
         path, body = urlsplit(self.path).path, self.target.bodies.get(urlsplit(self.path).path, self.target.body)
         location = self.target.redirects.get(path) if len(self.target.seen) > self.target.patience else None
-        self.send_response(302 if location else self.target.statuses.get(path, self.target.status))
+        fails = self.target.fails_at is not None and self.target.fails_at in unquote(urlsplit(self.path).query)
+        status = 500 if fails else self.target.statuses.get(path, self.target.status)
+        self.send_response(302 if location else status)
         for name, value in (self.target.headers | ({"Location": location} if location else {})).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from apviso.demo.truth import compare
-from apviso.protocol.findings import ReportedFinding
+from apviso.protocol.findings import Finding, ReportedFinding
 from apviso.protocol.limits import Limits
 from apviso.protocol.scan_events import CoverageLine, Found, Log, OutputLine, Phase, Progress, output_line
 from apviso.protocol.states import EndReason, ModelPreset
@@ -47,9 +47,8 @@ class Scanned:
 
 
 @asynccontextmanager
-async def shop(*, hardened: bool = False) -> AsyncIterator[str]:
+async def shop(*flags: str) -> AsyncIterator[str]:
     """The demo shop as a process; gives its address."""
-    flags = ["--hardened"] if hardened else []
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "apviso.demo", *flags, stdout=PIPE)
     try:
         assert process.stdout is not None
@@ -75,10 +74,10 @@ async def started(order: ScanOrder) -> AsyncIterator[Process]:
         await process.wait()
 
 
-async def scan(url: str, scanners_dir: Path, work_dir: Path, limits: Limits | None = None) -> Scanned:
+async def scan(url: str, scanners_dir: Path, work_dir: Path, limits: Limits | None = None, retest: list[Finding] | None = None) -> Scanned:
     bounds = limits or limits_of(requests_per_second=200)
     guard = await start_guard(rules_for("scan-1", target_at(url), bounds, {}, None), scanners_dir, work_dir, 300)
-    order = order_for(url, limits=bounds, proxy_url=guard.proxy_url, work_dir=work_dir, scanners_dir=scanners_dir)
+    order = order_for(url, limits=bounds, retest=retest, proxy_url=guard.proxy_url, work_dir=work_dir, scanners_dir=scanners_dir)
     try:
         async with started(order) as process, asyncio.timeout(200):
             assert process.stdout is not None
@@ -87,7 +86,7 @@ async def scan(url: str, scanners_dir: Path, work_dir: Path, limits: Limits | No
     finally:
         counters = await guard.close()
     said = lines[-1] if isinstance(lines[-1], CoverageLine) else None
-    return Scanned(exit_code, lines, counters, judge(exit_code, said, counters, bounds))
+    return Scanned(exit_code, lines, counters, judge(exit_code, said, counters, bounds, is_retest=order.is_retest))
 
 
 def visits(url: str) -> dict[str, int]:
@@ -116,7 +115,7 @@ async def test_scan_of_the_careless_shop_finds_all_its_flaws_and_no_other(scanne
 
 
 async def test_scan_of_the_hardened_shop_gives_no_injection_finding(scanners_dir: Path, tmp_path: Path) -> None:
-    async with shop(hardened=True) as url:
+    async with shop("--hardened") as url:
         scanned = await scan(url, scanners_dir, tmp_path)
 
     assert compare(scanned.findings, ()).false_alarms == ()
@@ -124,7 +123,7 @@ async def test_scan_of_the_hardened_shop_gives_no_injection_finding(scanners_dir
 
 
 async def test_scan_with_a_tiny_budget_is_partial_and_raises_no_false_alarm(scanners_dir: Path, tmp_path: Path) -> None:
-    async with shop(hardened=True) as url:
+    async with shop("--hardened") as url:
         scanned = await scan(url, scanners_dir, tmp_path, limits_of(max_requests=150, requests_per_second=200))
 
     assert (scanned.verdict.status, scanned.verdict.coverage.complete) == ("completed", False)

@@ -148,3 +148,24 @@ def test_reasons_of_a_talkative_scan_stay_within_their_bound() -> None:
     verdict = judge(ScanExit.SCANNER_FAILED, said, counters(refusals={"budget_spent": 2}), LIMITS)
 
     assert len(verdict.coverage.reasons) == 50
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_complete"),
+    [
+        ({"2xx": 20, "5xx": 80}, True),
+        ({"2xx": 20, "4xx": 80, "401": 80}, True),
+        ({"2xx": 20, "4xx": 80, "403": 80}, False),
+        ({"2xx": 80, "4xx": 20, "429": 20}, False),
+    ],
+)
+def test_retest_is_complete_in_spite_of_what_places_with_flaws_answer_anyway(answers: dict[str, int], is_complete: bool) -> None:
+    counted = counters(requests=100, answers=answers)
+
+    assert judge(0, LOOKED, counted, LIMITS, is_retest=True).coverage.complete is is_complete
+    assert not judge(0, LOOKED, counted, LIMITS).coverage.complete
+
+
+@pytest.mark.parametrize("changes", [{"requests": 1_000}, {"refusals": {"budget_spent": 1}}, {"refusals": {"permit_expired": 1}}])
+def test_retest_with_a_gap_of_the_guards_own_is_not_complete(changes: dict[str, object]) -> None:
+    assert not judge(0, LOOKED, counters(**changes), LIMITS, is_retest=True).coverage.complete

@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from sqlalchemy import select
 from starlette.routing import BaseRoute
 
 from apviso.server import housekeeping
 from apviso.server.app import ControlPlane, create_app
+from apviso.server.db.schema import StreamRow
 from apviso.server.organizations.bootstrap import bootstrap
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
@@ -44,6 +46,12 @@ class Plane:
     async def settle(self) -> None:
         """Do every timed duty once, at the clock's moment."""
         await housekeeping.run_once(self.resources)
+
+    async def told(self) -> list[tuple[str, dict[str, Any]]]:
+        """What the live streams were told so far, oldest first."""
+        async with self.resources.database.reading() as work:
+            rows = await work.db.execute(select(StreamRow.type, StreamRow.data).order_by(StreamRow.id))
+            return [(row.type, row.data) for row in rows]
 
     async def organization(self, name: str) -> Organization:
         """A new organization with a key that may do everything."""

@@ -69,7 +69,11 @@ def strangers_in_the_protocol(module: Module) -> Iterator[str]:
     if module.place.startswith("protocol/"):
         for origin, _ in module.imports():
             root = origin.split(".")[0]
-            if root not in sys.stdlib_module_names and root not in ("pydantic", "pydantic_core") and not origin.startswith("apviso.protocol"):
+            if (
+                root not in sys.stdlib_module_names
+                and root not in ("pydantic", "pydantic_core")
+                and not origin.startswith("apviso.protocol")
+            ):
                 yield origin
 
 

@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--hardened", action="store_true", help="the same shop without its flaws")
+    parser.add_argument("--fixed", action="append", default=[], metavar="PATH", help="this page alone is without its flaws; repeatable")
+    parser.add_argument("--closed", action="append", default=[], metavar="PATH", help="this page answers 503; repeatable")
     parser.add_argument(
         "--tls", action="store_true", help="serve HTTPS; the careless shop has old versions, weak suites, a bad certificate"
     )
@@ -37,7 +39,8 @@ def main() -> int:
     if (asked.certificate is None) != (asked.key is None) or (asked.certificate and not asked.tls):
         parser.error("--certificate and --key go together, and with --tls")
     try:
-        server = open_shop(asked.host, asked.port, hardened=asked.hardened, tls=_tls(asked) if asked.tls else None)
+        tls = _tls(asked) if asked.tls else None
+        server = open_shop(asked.host, asked.port, hardened=asked.hardened, tls=tls, fixed=asked.fixed, closed=asked.closed)
     except (NotLoopback, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 64

@@ -6,6 +6,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 
 from apviso.demo import catalog
@@ -17,8 +18,11 @@ def answer(visit: Visit, path: str) -> Answer:
     page = _PAGES.get(path)
     if page is None:
         return visit.shop.dressed(Answer(404, _html("Not found", "<p>There is no such page.</p>")))
+    if path in visit.shop.closed:
+        return visit.shop.dressed(Answer(503, _html("Closed", "<p>This page is closed for now.</p>")))
     visit.shop.visits[path] += 1
-    return visit.shop.dressed(page(visit))
+    is_fixed = path in visit.shop.fixed
+    return visit.shop.dressed(page(replace(visit, shop=replace(visit.shop, hardened=True)) if is_fixed else visit))
 
 
 def _html(title: str, body: str) -> str:

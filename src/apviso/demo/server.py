@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any
@@ -105,11 +106,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent: standard output belongs to the one line that names the port."""
 
 
-def open_shop(host: str, port: int, *, hardened: bool, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+def open_shop(
+    host: str, port: int, *, hardened: bool, tls: ssl.SSLContext | None = None, fixed: Iterable[str] = (), closed: Iterable[str] = ()
+) -> ThreadingHTTPServer:
     """A bound server, not yet serving, behind TLS where it is given; port 0 takes a free one. Raises NotLoopback."""
     if host != "localhost" and not _is_loopback(host):
         raise NotLoopback("The demo shop is vulnerable on purpose and listens on loopback only.")
-    return _Server((host, port), Shop(hardened=hardened), tls)
+    return _Server((host, port), Shop(hardened, frozenset(fixed), frozenset(closed)), tls)
 
 
 def _is_loopback(host: str) -> bool:

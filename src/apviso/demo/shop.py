@@ -32,9 +32,13 @@ class Answer:
 
 @dataclass
 class Shop:
-    """What all visits share. `visits` counts pages and operations, those of an operation under its path in the document."""
+    """What all visits share. `visits` counts pages and operations, those of an operation under its path in the document.
+
+    Pages whose path is in `fixed` are as in the hardened twin; those in `closed` cannot be asked."""
 
     hardened: bool
+    fixed: frozenset[str] = frozenset()
+    closed: frozenset[str] = frozenset()
     catalog: catalog.Catalog = field(default_factory=catalog.Catalog)
     visits: Counter[str] = field(default_factory=Counter)
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from apviso.protocol.findings import Finding
+from apviso.protocol.findings import MAX_RETESTED, Finding
 from apviso.protocol.limits import Limits
 from apviso.protocol.runners import MAX_CONCURRENCY, Labels
-from apviso.protocol.scan_events import Coverage, ScanEvent
+from apviso.protocol.scan_events import Coverage, FindingLook, ScanEvent
 from apviso.protocol.states import CANCELLED_REASONS, COMPLETED_REASONS, AdminState, EndReason, ModelPreset, RunnerStatus, ScanStatus
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import Facts, Instant, JobId, Name, RunnerId, ScanId, Text, Wire
@@ -205,6 +205,7 @@ class Finish(AttemptCall):
     error_message: Sentence | None = None
     last_seq: Annotated[int, Field(ge=0, le=2**31 - 1)]
     coverage: Coverage = Coverage(complete=False, reasons=["coverage_not_reported"])
+    looks: Annotated[list[FindingLook], Field(max_length=MAX_RETESTED)] = []
     runtime_metadata: Facts = {}
 
     @model_validator(mode="after")

@@ -7,9 +7,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from apviso.protocol.states import Severity, UserStatus
-from apviso.protocol.wire import FindingId, Instant, Note, ScanId, Text, Wire, cut_to
+from apviso.protocol.states import HistoryCause, RetestOutcome, Severity, UserStatus
+from apviso.protocol.wire import FindingId, Instant, Note, ScanId, TargetId, Text, Wire, cut_to
 
+# As many as a retest may look at again; more are another retest.
+MAX_RETESTED = 500
 Long = Annotated[Text, Field(max_length=16_000), cut_to(16_000)]
 Short = Annotated[Text, Field(max_length=500)]
 
@@ -67,6 +69,8 @@ class Finding(Wire):
     user_status: UserStatus
     first_seen_at: Instant
     last_seen_at: Instant
+    target_id: TargetId | None = None
+    accepted_until: Instant | None = None
 
 
 class FindingAnswer(Wire):
@@ -82,8 +86,56 @@ class FindingList(Wire):
 
 
 class FindingStatusPatch(Wire):
+    """`until` ends an accepted risk: from then on the finding is open again."""
+
     user_status: UserStatus
     note: Note | None = None
+    until: Instant | None = None
+
+
+class StatusChange(Wire):
+    """One entry of a finding's history. Where nothing changed, `from` and `to` are the same and `note` says what was seen."""
+
+    at: Instant
+    actor: str
+    cause: HistoryCause
+    from_status: UserStatus = Field(alias="from")
+    to_status: UserStatus = Field(alias="to")
+    note: str | None
+    until: Instant | None
+    scan_id: ScanId | None
+
+
+class FindingHistory(Wire):
+    history: list[StatusChange]
+    total: int
+    page: int
+    limit: int
+    total_pages: int
+
+
+class RetestResult(Wire):
+    """`outcome` is null until the retest has ended; `reason` is one sentence."""
+
+    finding_id: FindingId
+    title: str
+    severity: Severity
+    user_status: UserStatus
+    outcome: RetestOutcome | None
+    reason: str
+
+
+class RetestCounts(Wire):
+    fixed: int = 0
+    still_open: int = 0
+    could_not_check: int = 0
+
+
+class RetestAnswer(Wire):
+    """What a retest says of each of its findings; empty for a scan that is none."""
+
+    results: list[RetestResult]
+    counts: RetestCounts
 
 
 class FindingCounts(Wire):

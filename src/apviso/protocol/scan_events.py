@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from apviso.protocol.findings import ReportedFinding
-from apviso.protocol.wire import Facts, Instant, Text, Wire, cut_to
+from apviso.protocol.wire import MAX_ID_LENGTH, Facts, Instant, Text, Wire, cut_to
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Amount = Annotated[int, Field(ge=0, le=2**53)]
@@ -60,8 +60,22 @@ class CoverageLine(Coverage):
     pages: Amount = 0
 
 
+class FindingLook(Wire):
+    """Whether a retest has looked at the place of one finding, with all that found it; if not, why. It does not say what it saw there."""
+
+    finding_id: Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+    complete: bool
+    reason: Annotated[Text, Field(max_length=300), cut_to(300)] = ""
+
+
+class LookLine(FindingLook):
+    """One for each finding of a retest, before the coverage; a runner sends them with finish, not as events."""
+
+    type: Literal["look"] = "look"
+
+
 Happening = Annotated[Log | Phase | Progress | Stats | Found, Field(discriminator="type")]
-OutputLine = Annotated[Log | Phase | Progress | Stats | Found | CoverageLine, Field(discriminator="type")]
+OutputLine = Annotated[Log | Phase | Progress | Stats | Found | LookLine | CoverageLine, Field(discriminator="type")]
 output_line: TypeAdapter[OutputLine] = TypeAdapter(OutputLine)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from apviso.protocol.findings import FindingCounts
+from apviso.protocol.findings import MAX_RETESTED, FindingCounts
 from apviso.protocol.readiness import WaitingFor
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.states import EndReason, ModelPreset, ScanStatus, Visibility
@@ -20,7 +20,7 @@ class NewScan(Wire):
     runner_id: Id | None = None
     is_retest: bool = False
     parent_scan_id: Id | None = None
-    finding_ids: Annotated[list[Id], Field(max_length=500)] = []
+    finding_ids: Annotated[list[Id], Field(max_length=MAX_RETESTED)] = []
     model_preset: ModelPreset = ModelPreset.LOW
     when_unavailable: Literal["reject", "queue"] = "reject"
 
@@ -49,6 +49,7 @@ class Scan(Wire):
     progress: ScanProgress
     coverage: Coverage | None
     finding_counts: FindingCounts
+    false_positives: int = 0
     waiting_for: WaitingFor | None
     cancel_requested_at: Instant | None = None
     created_at: Instant

@@ -151,6 +151,23 @@ class UserStatus(StrEnum):
     FALSE_POSITIVE = "false_positive"
 
 
+class RetestOutcome(StrEnum):
+    """How a retest ends for one finding. `could_not_check` is never taken for fixed."""
+
+    FIXED = "fixed"
+    STILL_OPEN = "still_open"
+    COULD_NOT_CHECK = "could_not_check"
+
+
+class HistoryCause(StrEnum):
+    """What changed a finding's status, or said something of it."""
+
+    PERSON = "person"
+    SCAN = "scan"
+    RETEST = "retest"
+    EXPIRY = "expiry"
+
+
 class Scope(StrEnum):
     """What an API key may do. `x:*` is both of x; `admin` is everything."""
 

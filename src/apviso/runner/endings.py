@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 from pydantic import JsonValue
 
 from apviso.protocol.daemon import Finish
-from apviso.protocol.scan_events import Coverage
+from apviso.protocol.scan_events import Coverage, FindingLook
 from apviso.protocol.states import EndReason
 from apviso.runner.attempts import Stop
 from apviso.runner.engines import ScanExit
@@ -21,12 +21,13 @@ _LONGEST_MESSAGE = 2000
 
 @dataclass(frozen=True)
 class Ending:
-    """`message` is one sentence for people; it is empty where all went well."""
+    """`message` is one sentence for people; it is empty where all went well. `looks` are those of a retest that came to its end."""
 
     status: Literal["completed", "failed", "cancelled"]
     end_reason: EndReason
     message: str = ""
     coverage: Coverage = NOT_LOOKED
+    looks: tuple[FindingLook, ...] = ()
 
     def as_finish(self, attempt: int, last_seq: int, metadata: Mapping[str, JsonValue]) -> Finish:
         return Finish(
@@ -36,6 +37,7 @@ class Ending:
             error_message=self.message[:_LONGEST_MESSAGE] if self.message and self.status != "completed" else None,
             last_seq=last_seq,
             coverage=self.coverage,
+            looks=list(self.looks),
             runtime_metadata=dict(metadata),
         )
 

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pydantic import JsonValue
@@ -202,10 +202,12 @@ class Execution:
         if stop is not None and stop is not Stop.TIMED_OUT:
             return ending_of_stop(stop)
         code = None if stop is Stop.TIMED_OUT else exit_.code
-        verdict = judge(code, output.said, self._told, self.limits)
+        is_retest = bool(self.attempt.job.scan.retest_findings)
+        verdict = judge(code, output.said, self._told, self.limits, is_retest=is_retest)
         gaps = await unless(self.attempt.stopping, self._look_afterwards())
         ending = with_remarks(ending_of_verdict(verdict, exit_, gaps or ()), output.losses)
         ending = with_remarks(ending, self.methods.remarks, is_gap=self.methods.is_gap)
+        ending = replace(ending, looks=tuple(output.looks.values()))
         return out_of_room(ending) if output.ran_out_of_room else ending
 
     async def _look_afterwards(self) -> list[str]:

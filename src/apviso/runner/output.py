@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
-from apviso.protocol.scan_events import CoverageLine, Found, Happening, Log, OutputLine, Phase, output_line
+from apviso.protocol.findings import MAX_RETESTED
+from apviso.protocol.scan_events import CoverageLine, FindingLook, Found, Happening, Log, LookLine, OutputLine, Phase, output_line
 from apviso.runner.engines import Line, Spoken, Swallowed
 from apviso.runner.ration import Ration
 from apviso.runner.redaction import Redactor
@@ -31,7 +32,8 @@ def parse_line(text: bytes) -> OutputLine | None:
 
 
 class ScanOutput:
-    """Takes lines, gives redacted happenings to `keep`, within a ration. `said` is the scan's last word on its coverage.
+    """Takes lines, gives redacted happenings to `keep`, within a ration. `said` is the scan's last word on its coverage,
+    `looks` are what a retest says of its findings, by their ids.
 
     `ran_out_of_room` is whether it complained of a full disk, which is its own: it writes nowhere else."""
 
@@ -43,6 +45,7 @@ class ScanOutput:
         self._complaints: deque[bytes] = deque(maxlen=STDERR_TAIL_LINES)
         self._ration = Ration()
         self.said: CoverageLine | None = None
+        self.looks: dict[str, FindingLook] = {}
         self.ran_out_of_room = False
 
     def take(self, line: Line) -> None:
@@ -68,6 +71,8 @@ class ScanOutput:
                     self._warn("The scan wrote a line that is not understood: " + text.decode(errors="replace"), _EXCERPT)
             case CoverageLine() as said:
                 self.said = CoverageLine.model_validate(self._redactor.json(said.model_dump(mode="json", by_alias=True)))
+            case LookLine() as look:
+                self._note_look(FindingLook.model_validate(self._redactor.json(look.model_dump(mode="json", by_alias=True))))
             case Found() as found:
                 if self._ration.findings.takes(len(text)):
                     self._keep(redacted(_in_one_line(found), self._redactor))
@@ -76,6 +81,12 @@ class ScanOutput:
                 if isinstance(clean, Phase):
                     self._on_phase(clean.name)
                 self._keep(clean)
+
+    def _note_look(self, look: FindingLook) -> None:
+        if len(self.looks) < MAX_RETESTED:
+            self.looks[look.finding_id] = look
+        else:
+            self._ration.unread += 1
 
     def _warn(self, message: str, most: int = 16_000) -> None:
         if self._ration.lines.takes(len(message)):

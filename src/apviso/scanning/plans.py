@@ -9,11 +9,15 @@ from apviso.protocol.states import ModelPreset
 
 @dataclass(frozen=True)
 class Crawl:
-    """For Wapiti: the modules that send attacks, and how far the crawl goes."""
+    """For Wapiti: the modules that send attacks, and how far the crawl goes.
+
+    `looking` are the modules that only look, None for all there are; `seeds` are pages to begin at beside the start page."""
 
     attacks: tuple[str, ...]
     depth: int
     files_per_folder: int
+    looking: tuple[str, ...] | None = None
+    seeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.scan_events import CoverageLine, Found, Log, OutputLine, Phase, Progress
-from apviso.scanning import api_document, environment, first_look, last_look
+from apviso.scanning import api_document, environment, first_look, last_look, retesting
 from apviso.scanning.adapters import schemathesis, sqlmap, sslyze, wapiti
 from apviso.scanning.adapters.tool import Assignment, Result, Say, ToolFailed
 from apviso.scanning.api_document import ApiDocument, BadDocument
@@ -100,8 +100,10 @@ async def _look_and_scan(scan: _Scan) -> CoverageLine:
         raise CannotLook(ScanExit.SCANNER_MISSING, problem)
     scan.say(Phase(name="first look"))
     start = await _first_look(scan)
-    scan.tell(first_look.plain_http(start))
     seen_before = await _look_at(order, last_look.witnesses(start, order.limits.exclude_paths))
+    if order.is_retest and order.retest_findings:
+        return await _retest(scan, start, seen_before)
+    scan.tell(first_look.plain_http(start))
     api = await _find_api(scan, start)
     await _run_tools(scan, start, api)
     pages = sum(scan.looked_at.values())
@@ -116,6 +118,15 @@ async def _look_and_scan(scan: _Scan) -> CoverageLine:
         scan.gaps += excluded
     reasons = list(dict.fromkeys([*scan.gaps, *excluded, *scan.remarks]))[:50]
     return CoverageLine(complete=not scan.gaps, reasons=reasons, pages=pages)
+
+
+async def _retest(scan: _Scan, start: Look, seen_before: dict[str, Look]) -> CoverageLine:
+    """Its gaps are those of the whole target; what was missed of single findings is said of each of them."""
+    order = scan.order
+    whole = await retesting.run(order, scan.say, start, _start_url(order, start), lambda: scan.seconds_left)
+    scan.gaps += last_look.login_gap(order.target.scan_url, start)
+    scan.gaps += await _last_look(order, start, seen_before)
+    return CoverageLine(complete=not scan.gaps, reasons=scan.gaps[:50], pages=1 + whole)
 
 
 async def _first_look(scan: _Scan) -> Look:

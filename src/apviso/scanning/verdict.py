@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -26,6 +26,7 @@ FEW_ANSWERS = 5
 # A scan that found no more pages than this saw the start page only; what was excluded is then most of the target.
 FEW_PAGES = 1
 _MAX_REASONS = 50
+_SERVER_ERRORS = "server_errors:"
 
 
 class ScanExit(IntEnum):
@@ -68,12 +69,15 @@ _EXITS: dict[int, tuple[EndReason, str]] = {
 }
 
 
-def judge(exit_code: int | None, said: CoverageLine | None, counters: GuardCounters, limits: Limits) -> Verdict:
+def judge(exit_code: int | None, said: CoverageLine | None, counters: GuardCounters, limits: Limits, *, is_retest: bool = False) -> Verdict:
     """The end of one attempt that nobody cancelled.
 
     `exit_code` is the scan process's, negative for a signal, None where the runner had to end it at its time limit;
-    `said` its last coverage line, if any; `counters` the guard's final ones."""
-    remarks = _remarks(said, counters, limits)
+    `said` its last coverage line, if any; `counters` the guard's final ones. A retest asks hardly anything but places with flaws, and
+    looks at each before and after: server errors, and refusals for want of credentials, are no sign of a target that was not itself."""
+    remarks = _remarks(said, _of_places(counters) if is_retest else counters, limits)
+    if is_retest:
+        remarks = [replace(one, gap=False) if one.text.startswith(_SERVER_ERRORS) else one for one in remarks]
     failure = _failure(exit_code, said, counters)
     reasons = [remark.text[:500] for remark in remarks][: _MAX_REASONS - 1]
     if failure is not None:
@@ -83,6 +87,11 @@ def judge(exit_code: int | None, said: CoverageLine | None, counters: GuardCount
     complete = not any(remark.gap for remark in remarks)
     message = "The scan looked at all it was meant to." if complete else "The scan looked, but not at everything; see its coverage."
     return Verdict("completed", EndReason.COMPLETED, Coverage(complete=complete, reasons=reasons), message)
+
+
+def _of_places(counters: GuardCounters) -> GuardCounters:
+    """Without the 401s: an operation that did not ask for credentials and does now is mended."""
+    return counters.model_copy(update={"answers": {status: number for status, number in counters.answers.items() if status != "401"}})
 
 
 def _failure(exit_code: int | None, said: CoverageLine | None, counters: GuardCounters) -> tuple[EndReason, str] | None:
@@ -170,7 +179,7 @@ def _unwilling(counters: GuardCounters) -> list[_Remark]:
     answered, found = sum(counters.classes.values()), []
     errors = counters.answers.get("5xx", 0)
     if errors >= max(FEW_ANSWERS, MANY_SERVER_ERRORS * answered):
-        found.append(_Remark(f"server_errors: {errors} of {answered} answers were server errors."))
+        found.append(_Remark(f"{_SERVER_ERRORS} {errors} of {answered} answers were server errors."))
     denied = counters.answers.get("401", 0) + counters.answers.get("403", 0)
     if denied >= max(FEW_ANSWERS, MANY_DENIED * answered):
         found.append(_Remark(f"access_refused: {denied} of {answered} answers refused access (401 or 403)."))

@@ -18,6 +18,7 @@ from apviso.server.db import answers
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
+from apviso.server.findings.duties import end_accepted_risks
 from apviso.server.metrics import duty_measured
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
@@ -61,7 +62,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await stream.forget_before(work, work.now - timers.stream_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, write_reports, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, end_accepted_risks, observe_readiness, write_reports, forget)
 
 
 async def run_once(plant: Resources) -> None:

@@ -11,8 +11,10 @@ from apviso.protocol import access, daemon, findings, licenses, limits, readines
 from apviso.protocol.states import (
     AdminState,
     EndReason,
+    HistoryCause,
     LicenseState,
     ModelPreset,
+    RetestOutcome,
     RunnerStatus,
     ScanStatus,
     Scope,
@@ -154,6 +156,17 @@ FINDING_SHOWN = findings.Finding(
     user_status=UserStatus.OPEN,
     first_seen_at=NOW,
     last_seen_at=NOW,
+    target_id=TARGET,
+)
+STATUS_CHANGE = findings.StatusChange(
+    at=NOW,
+    actor=PREFIX,
+    cause=HistoryCause.PERSON,
+    from_status=UserStatus.OPEN,
+    to_status=UserStatus.ACCEPTED_RISK,
+    note="behind VPN only",
+    until=NOW + timedelta(days=90),
+    scan_id=None,
 )
 REPORT = build(SCAN_SHOWN, TARGET_SENT, [FINDING_SHOWN], None, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
 API_KEY = access.ApiKey(
@@ -226,6 +239,20 @@ ANSWERS: tuple[Wire, ...] = (
     scans.ReportPending(status=ScanStatus.RUNNING, progress=scans.ScanProgress(phase="attack", percent=40, requests=240)),
     findings.FindingAnswer(finding=FINDING_SHOWN),
     findings.FindingList(findings=[FINDING_SHOWN], **FIRST),
+    findings.FindingHistory(history=[STATUS_CHANGE], **FIRST),
+    findings.RetestAnswer(
+        results=[
+            findings.RetestResult(
+                finding_id=FINDING,
+                title=FINDING_SHOWN.title,
+                severity=Severity.HIGH,
+                user_status=UserStatus.FIXED,
+                outcome=RetestOutcome.FIXED,
+                reason="The retest has looked for it as before and has not seen it.",
+            )
+        ],
+        counts=findings.RetestCounts(fixed=1),
+    ),
     licenses.Quota(tier="team", license=LICENSE, usage=licenses.Usage(runners=1, concurrent_jobs=0, targets=1)),
     access.ApiKeyAnswer(api_key=API_KEY),
     access.IssuedApiKey(api_key=API_KEY, key=f"apvk_{PREFIX}_redacted"),

@@ -58,6 +58,8 @@ async def test_finding_that_a_scan_reports_shows_every_field(case: Case, job: Jo
         "userStatus": "open",
         "firstSeenAt": "2026-05-03T09:15:32Z",
         "lastSeenAt": "2026-05-03T09:15:32Z",
+        "targetId": case.target["id"],
+        "acceptedUntil": None,
     }
     assert (await case.organization.get(f"/findings/{finding['id']}")).json() == {"finding": finding}
     assert len(finding["fingerprint"]) == 64

@@ -41,6 +41,7 @@ async def test_report_of_a_complete_scan_without_findings_is_clean(case: Case, j
         "status": "completed",
         "endReason": "completed",
         "findingCounts": {"critical": 0, "high": 0, "medium": 0, "low": 0, "info": 0},
+        "falsePositives": 0,
         "requests": 0,
         "coverage": {"complete": True, "reasons": []},
         "comparison": None,

@@ -54,6 +54,7 @@ async def test_scan_that_ended_shows_every_field(case: Case, clock: Clock) -> No
         "progress": {"phase": "crawl", "percent": 40, "requests": 12},
         "coverage": coverage,
         "findingCounts": {"critical": 0, "high": 1, "medium": 0, "low": 0, "info": 0},
+        "falsePositives": 0,
         "waitingFor": None,
         "cancelRequestedAt": None,
         "createdAt": "2026-05-03T09:17:33Z",

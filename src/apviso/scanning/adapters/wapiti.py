@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, JsonValue, ValidationError, model_validator
 
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.limits import Limits
-from apviso.protocol.states import ModelPreset
 from apviso.scanning import environment, scanner_process
 from apviso.scanning.adapters.tool import Assignment, Result, ToolFailed
 from apviso.scanning.adapters.wapiti_console import Console
@@ -23,18 +22,21 @@ from apviso.scanning.adapters.wapiti_session import SessionUnreadable, addresses
 from apviso.scanning.catalogue import FlawClass, entry
 from apviso.scanning.evidence import curl_command, excerpt, one_line
 from apviso.scanning.order import ScanOrder
-from apviso.scanning.plans import PLANS
+from apviso.scanning.plans import Crawl
 from apviso.scanning.reporting import reported
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 MAX_FINDINGS = 1_000
-MAX_SEEDS = 50
+MAX_SEEDS = 200
+SEEDS_FILE = "seeds.txt"
 SESSION_FOLDER = "session"
 # Where nothing listens: payloads and call-outs that want a helper server of the scanner's makers end here.
 _DEAD_ENDPOINT = "http://127.0.0.1:9/"
 # Not `https_redirect`: it connects to the target by itself, past the guard. The first look says whether there is encryption.
 _LOOKING = ("http_headers", "cookieflags", "csp")
 _LOOKING_SINCE_3_3 = ("inconsistent_redirection", "information_disclosure", "stacktrace_disclosure", "unsecure_password")
+LOOKING = (*_LOOKING, *_LOOKING_SINCE_3_3)
+_PRINTED = "".join(map(chr, range(0x21, 0x7F)))
 
 Version = tuple[int, int]
 # Interrupted, Wapiti asks what to do: (r)eport what was found so far.
@@ -43,14 +45,16 @@ _STOPPING = scanner_process.Stopping(answer=b"r\n", grace_seconds=20.0)
 
 async def scan(assignment: Assignment) -> Result:
     """Crawl and attack the pages of the target. Raises ToolFailed."""
-    order = assignment.order
-    console = Console(attacks=len(assignment.plan.crawl.attacks))
+    order, crawl = assignment.order, assignment.plan.crawl
+    console = Console(attacks=len(crawl.attacks))
 
     def hear(line: str) -> None:
         for heard in console.hear(line):
             assignment.say(heard)
 
-    line = command(order, assignment.start_url, _installed(order), assignment.seconds)
+    if crawl.seeds:
+        (assignment.work_dir / SEEDS_FILE).write_text(seeds_file(crawl.seeds), encoding="ascii")
+    line = command(order, crawl, assignment.start_url, _installed(order), assignment.seconds)
     ended = await assignment.run(line, _STOPPING, hear)
     parsed = _read_report(order, ended)
     gaps = [*console.gaps, *_gaps(ended, parsed)]
@@ -104,33 +108,34 @@ def times(seconds: float, attacks: int) -> Times:
     return Times(crawl=crawl, attack=max(5.0, (seconds - crawl) / max(1, attacks)), stop=seconds)
 
 
-def modules(preset: ModelPreset, methods: Iterable[str], version: Version) -> str:
+def modules(crawl: Crawl, methods: Iterable[str], version: Version) -> str:
     """The value of `-m`: an explicit list, so that no module that calls out is ever loaded for use."""
     old = version < (3, 3)
     # Version 3.2 reads `sql:post` as "not by POST", 3.3 reads `sql:get` as "only by GET".
     reading = "" if "POST" in methods else ":post" if old else ":get"
-    attacks = [name if name in ("csrf", "methods") else name + reading for name in PLANS[preset].crawl.attacks]
-    return ",".join([*attacks, *_LOOKING, *(() if old else _LOOKING_SINCE_3_3)])
+    attacks = [name if name in ("csrf", "methods") else name + reading for name in crawl.attacks]
+    looking = (_LOOKING if old else LOOKING) if crawl.looking is None else crawl.looking
+    return ",".join([*attacks, *looking])
 
 
-def command(order: ScanOrder, start_url: str, version: Version, seconds: float) -> list[str]:
+def command(order: ScanOrder, crawl: Crawl, start_url: str, version: Version, seconds: float) -> list[str]:
     """The whole command line. Holds no secret: credentials are added behind the proxy."""
-    plan, work = PLANS[order.model_preset].crawl, Path(order.work_dir)
-    bounds = times(seconds, len(plan.attacks))
+    work = Path(order.work_dir)
+    bounds = times(seconds, len(crawl.attacks))
     tasks = max(1, min(8, int(order.limits.requests_per_second)))
     # The guard makes requests wait; the scanner must not take that for a slow target.
     timeout = 15 + 4 * tasks / order.limits.requests_per_second
     return [
         *environment.program(Path(order.scanners_dir), "wapiti"), "-u", start_url, "--scope", "folder",
-        "-m", modules(order.model_preset, order.limits.methods, version), "-p", order.proxy_url.rstrip("/") + "/",
+        "-m", modules(crawl, order.limits.methods, version), "-p", order.proxy_url.rstrip("/") + "/",
         "-f", "json", "-o", str(report_path(order)), "-dr", "1", "-v", "1", "--flush-session",
         "--store-session", str(work / SESSION_FOLDER), "--store-config", str(work / "config"),
         "--no-bugreport", "--endpoint", _DEAD_ENDPOINT, "--dns-endpoint", "localhost", "--verify-ssl", "0",
         "--max-scan-time", f"{bounds.crawl:.0f}", "--max-attack-time", f"{bounds.attack:.0f}",
-        "-d", str(plan.depth), "--max-files-per-dir", str(plan.files_per_folder), "--max-parameters", "40",
+        "-d", str(crawl.depth), "--max-files-per-dir", str(crawl.files_per_folder), "--max-parameters", "40",
         "--tasks", str(tasks), "-t", f"{timeout:.0f}",
         *(part for pattern in _skipped(order, start_url) for part in ("-x", pattern)),
-        *(part for url in seeds(order) for part in ("-s", url)),
+        *(("-s", str(work / SEEDS_FILE)) if crawl.seeds else ()),
     ]  # fmt: skip
 
 
@@ -138,11 +143,9 @@ def report_path(order: ScanOrder) -> Path:
     return Path(order.work_dir) / "wapiti.json"
 
 
-def seeds(order: ScanOrder) -> list[str]:
-    """Pages that a retest must not miss: where its findings were, on the target only."""
-    origin = _origin(order.target.scan_url)
-    urls = dict.fromkeys(finding.url for finding in order.retest_findings if _origin(finding.url) == origin)
-    return list(urls)[:MAX_SEEDS]
+def seeds_file(urls: Iterable[str]) -> str:
+    """Pages to begin at, one on a line whatever the target wrote; not as arguments, which all of the host could read."""
+    return "".join(f"{quote(url, safe=_PRINTED)}\n" for url in urls)
 
 
 def _skipped(order: ScanOrder, start_url: str) -> list[str]:

@@ -7,13 +7,12 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from apviso.protocol.findings import Finding, ReportedFinding
-from apviso.protocol.wire import ScanId, TargetId
+from apviso.protocol.findings import MAX_RETESTED, Finding, ReportedFinding
+from apviso.protocol.states import UserStatus
+from apviso.protocol.wire import FindingId, ScanId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import FindingRow, SightingRow
 
-# As many as a scan may name; a retest of more is a new scan.
-MAX_RETESTED = 500
 KNOWN = (
     FindingRow.id,
     FindingRow.fingerprint,
@@ -21,6 +20,8 @@ KNOWN = (
     FindingRow.first_seen_at,
     FindingRow.last_seen_at,
     FindingRow.last_scan_id,
+    FindingRow.target_id,
+    FindingRow.accepted_until,
 )
 
 
@@ -35,6 +36,8 @@ def finding_of(row: Any, scan_id: ScanId) -> Finding:
         user_status=row.user_status,
         first_seen_at=row.first_seen_at,
         last_seen_at=row.last_seen_at,
+        target_id=row.target_id,
+        accepted_until=row.accepted_until,
     )
 
 
@@ -42,6 +45,13 @@ async def count_of_target(work: Work, target_id: TargetId, ids: Collection[str])
     """How many of `ids` are findings of this target."""
     counted = select(func.count()).select_from(FindingRow).where(FindingRow.target_id == target_id, FindingRow.id.in_(ids))
     return await work.db.scalar(counted) or 0
+
+
+async def list_ids_of_scan(work: Work, scan_id: ScanId, most: int) -> list[FindingId]:
+    """What a scan saw, over all its attempts and without false positives; at most `most`."""
+    seen = select(SightingRow.finding_id).where(SightingRow.scan_id == scan_id)
+    wanted = select(FindingRow.id).where(FindingRow.id.in_(seen), FindingRow.user_status != UserStatus.FALSE_POSITIVE)
+    return list((await work.db.execute(wanted.order_by(FindingRow.id).limit(most))).scalars())
 
 
 async def list_to_retest(work: Work, target_id: TargetId, ids: Collection[str], parent_scan_id: ScanId | None) -> list[Finding]:

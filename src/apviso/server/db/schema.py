@@ -33,6 +33,7 @@ _IS_LIVE = text("ended_at IS NULL")
 _IS_QUEUED = text("status = 'pending_runner'")
 _IS_UNREPORTED = text("finished_at IS NOT NULL AND reported_at IS NULL")
 _IS_UNSET = text("pdf_tries_left > 0")
+_IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -330,13 +331,25 @@ class FindingRow(Table):
     """One flaw of one target over all scans, known by its fingerprint."""
 
     __tablename__ = "findings"
-    __table_args__ = (UniqueConstraint("target_id", "fingerprint"), Index(None, "organization_id", "last_seen_at"))
+    __table_args__ = (
+        UniqueConstraint("target_id", "fingerprint"),
+        Index(None, "organization_id", "last_seen_at"),
+        # Those of which the timed duty has to know the end.
+        Index(
+            "ix_findings_accepted_until",
+            "accepted_until",
+            sqlite_where=_IS_ACCEPTED_FOR_A_TIME,
+            postgresql_where=_IS_ACCEPTED_FOR_A_TIME,
+        ),
+    )
     id: Mapped[FindingId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     target_id: Mapped[TargetId] = mapped_column(ForeignKey("targets.id"))
     fingerprint: Mapped[str] = mapped_column(String(64))
     severity: Mapped[str] = mapped_column(String(10))
     user_status: Mapped[str] = mapped_column(String(20))
+    # When an accepted risk ends; empty where none was named.
+    accepted_until: Mapped[datetime | None]
     last_scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"))
     first_seen_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
@@ -377,6 +390,33 @@ class ReportFileRow(Table):
     format: Mapped[str] = mapped_column(String(10), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[bytes]
+
+
+class FindingHistoryRow(Table):
+    """What became of a finding's status and why; also what a retest saw of it without changing it."""
+
+    __tablename__ = "finding_history"
+    __table_args__ = (Index(None, "finding_id", "id"),)
+    id: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    finding_id: Mapped[FindingId] = mapped_column(ForeignKey("findings.id"))
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(80))
+    cause: Mapped[str] = mapped_column(String(10))
+    from_status: Mapped[str] = mapped_column(String(20))
+    to_status: Mapped[str] = mapped_column(String(20))
+    note: Mapped[str | None] = mapped_column(String(1000))
+    until: Mapped[datetime | None]
+    scan_id: Mapped[ScanId | None]
+
+
+class RetestRow(Table):
+    """How a retest ended for one finding."""
+
+    __tablename__ = "retests"
+    scan_id: Mapped[ScanId] = mapped_column(ForeignKey("scans.id"), primary_key=True)
+    finding_id: Mapped[FindingId] = mapped_column(ForeignKey("findings.id"), primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str] = mapped_column(String(1000))
 
 
 class AuditRow(Table):

@@ -11,13 +11,16 @@ from fastapi.responses import JSONResponse
 from apviso.protocol.daemon import EventBatch, EventsAnswer
 from apviso.protocol.findings import ReportedFinding
 from apviso.protocol.scan_events import FindingEvent, PhaseEvent, ProgressEvent, ScanEvent, StatsEvent
-from apviso.protocol.states import Severity
+from apviso.protocol.states import HistoryCause, Severity, UserStatus
 from apviso.server.access import DaemonCaller, JobHolder
+from apviso.server.audit import store as audit
+from apviso.server.db import triage
 from apviso.server.db.engine import Work
 from apviso.server.errors import LeaseLost, SequenceGap, problem_response, responses
 from apviso.server.findings import store
 from apviso.server.findings.fingerprint import fingerprint
 from apviso.server.findings.score import scored
+from apviso.server.findings.triage import news_of, status_when_seen
 from apviso.server.metrics import FENCED
 from apviso.server.resources import Writing
 from apviso.server.scans import store as scans
@@ -79,15 +82,27 @@ async def _keep_apart(
 
 
 async def _know(work: Work, scan: ScanFacts, attempt: AttemptFacts, found: ReportedFinding) -> None:
-    finding_id, is_new = await store.record(work, scan, found, fingerprint(found))
-    before = await store.find_sighting(work, attempt, finding_id)
+    known = await store.record(work, scan, found, fingerprint(found))
+    before = await store.find_sighting(work, attempt, known.id)
     if before is not None:
-        await store.replace_sighting(work, attempt, finding_id, merged(before, found))
-        return
-    await store.add_sighting(work, attempt, finding_id, found)
-    if is_new:
-        data = {"findingId": finding_id, "scanId": scan.id, "severity": found.severity, "title": found.title}
-        stream.publish(work, scan.organization_id, "finding.created", **data)
+        await store.replace_sighting(work, attempt, known.id, merged(before, found))
+    else:
+        await store.add_sighting(work, attempt, known.id, found)
+    news = news_of(known.before, is_new=known.is_new)
+    if news is not None:
+        data = {"findingId": known.id, "scanId": scan.id, "severity": found.severity, "title": found.title}
+        stream.publish(work, scan.organization_id, news, **data)
+    if (after := status_when_seen(known.before)) is not known.before:
+        await _note_reopened(work, scan, known, after)
+
+
+async def _note_reopened(work: Work, scan: ScanFacts, known: store.Known, after: UserStatus) -> None:
+    cause = HistoryCause.RETEST if scan.is_retest else HistoryCause.SCAN
+    note = "It was seen again."
+    change = triage.Change(known.id, known.before, after, cause, audit.SYSTEM, note, scan_id=scan.id)
+    await triage.write_history(work, [change])
+    details = {"from": known.before, "to": after, "note": note, "cause": cause, "scanId": scan.id}
+    await audit.record(work, scan.organization_id, audit.SYSTEM, "finding.reopened", ("finding", known.id), None, **details)
 
 
 def merged(first: ReportedFinding, again: ReportedFinding) -> ReportedFinding:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Query
+from fastapi.responses import Response
+from pydantic import Field
 
-from apviso.protocol.findings import FindingAnswer, FindingList, FindingStatusPatch
-from apviso.protocol.states import Severity, UserStatus
+from apviso.protocol.findings import (
+    FindingAnswer,
+    FindingHistory,
+    FindingList,
+    FindingStatusPatch,
+    RetestAnswer,
+    RetestCounts,
+    RetestResult,
+)
+from apviso.protocol.states import HistoryCause, Severity, UserStatus
+from apviso.protocol.wire import Instant, OrganizationId, format_instant
 from apviso.server.access import FindingsReader, FindingsWriter
 from apviso.server.audit import store as audit
+from apviso.server.db import retests, triage
+from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
     CredentialInvalid,
@@ -21,16 +35,23 @@ from apviso.server.errors import (
     RateLimited,
     ScanNotFound,
     WrongCredential,
+    field_refused,
     responses,
 )
-from apviso.server.findings import store
+from apviso.server.findings import export, store
+from apviso.server.findings.triage import end_of_risk
 from apviso.server.paging import Paged
 from apviso.server.resources import Reading, Writing
+from apviso.server.scans import retesting
 from apviso.server.scans import store as scans
+from apviso.server.scans.facts import ScanFacts
 from apviso.server.stream import store as stream
 
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited)
 router = APIRouter(prefix="/api/v1", tags=["findings"])
+# Values of one filter.
+MAX_VALUES = 100
+CweNumber = Annotated[int, Field(ge=1, le=99_999)]
 
 SeverityFilter = Annotated[Severity | None, Query()]
 UserStatusFilter = Annotated[UserStatus | None, Query(alias="userStatus")]
@@ -46,24 +67,98 @@ async def list_scan_findings(
     return FindingList(findings=found, **page.counted(total))
 
 
-@router.get("/findings", responses=responses(*DENIED))
+Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=MAX_VALUES)]
+
+
+def _wanted(
+    severity: Annotated[list[Severity], Query()] = [],  # noqa: B006  # FastAPI copies it
+    user_status: Annotated[list[UserStatus], Query(alias="userStatus")] = [],  # noqa: B006
+    target_id: Annotated[Texts, Query(alias="targetId")] = [],  # noqa: B006
+    cwe_id: Annotated[list[CweNumber], Query(alias="cweId", max_length=MAX_VALUES)] = [],  # noqa: B006
+    detector: Annotated[Texts, Query()] = [],  # noqa: B006
+    first_seen_since: Annotated[Instant | None, Query(alias="firstSeenSince")] = None,
+    last_seen_since: Annotated[Instant | None, Query(alias="lastSeenSince")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Looked for in title and address, in any case.")] = None,
+    sort: Annotated[store.Sort, Query(description="With `-`: the worst, or the latest, first.")] = "-severity",
+) -> store.Wanted:
+    return store.Wanted(severity, user_status, target_id, cwe_id, detector, first_seen_since, last_seen_since, q, sort)
+
+
+AskedFor = Annotated[store.Wanted, Depends(_wanted)]
+
+
+@router.get(
+    "/findings",
+    response_model=FindingList,
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": "id,targetId,scanId,severity\r\n"}}},
+        **responses(*DENIED),
+    },
+)
 async def list_findings(
     caller: FindingsReader,
     work: Reading,
     page: Paged,
-    severity: SeverityFilter = None,
-    user_status: UserStatusFilter = None,
-    target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
-) -> FindingList:
-    """The organization's findings over all scans, worst first; `scanId` is the scan that saw it last."""
-    found, total = await store.list_all(work, caller.organization_id, severity, user_status, target_id, page)
-    return FindingList(findings=found, **page.counted(total))
+    wanted: AskedFor,
+    format: Annotated[Literal["json", "csv"], Query()] = "json",
+) -> FindingList | Response:
+    """The organization's findings over all scans; `scanId` is the scan that saw it last. A filter that is repeated takes each value.
+
+    With `format=csv` all that match come as one table, at most 10,000; where more do, it is refused.
+    """
+    total = await store.count(work, caller.organization_id, wanted)
+    if format == "csv":
+        return await _table(work, caller.organization_id, wanted, total)
+    return FindingList(findings=await store.list_all(work, caller.organization_id, wanted, page), **page.counted(total))
+
+
+async def _table(work: Work, organization_id: OrganizationId, wanted: store.Wanted, total: int) -> Response:
+    if total > export.MAX_ROWS:
+        raise field_refused("format", f"csv takes at most {export.MAX_ROWS} findings, and {total} match: narrow the filters")
+    parts = [export.heading()]
+    async for some in store.read_all(work, organization_id, wanted):
+        parts.append(export.rows(some))
+    name = f"findings-{work.now:%Y-%m-%d}.csv"
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response("".join(parts), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/scans/{id}/retest", responses=responses(*DENIED, ScanNotFound))
+async def get_retest_results(id: str, caller: FindingsReader, work: Reading) -> RetestAnswer:
+    """What a retest says of each of its findings; outcomes are null until it has ended, and a scan that is no retest has none."""
+    scan = await scans.get(work, caller.organization_id, id)
+    return await _retested(work, scan)
+
+
+async def _retested(work: Work, scan: ScanFacts) -> RetestAnswer:
+    decided = await retests.list_results(work, scan.id)
+    results = [
+        RetestResult(
+            finding_id=one.id,
+            title=one.title,
+            severity=one.severity,
+            user_status=one.user_status,
+            outcome=decided[one.id][0] if one.id in decided else None,
+            reason=decided[one.id][1] if one.id in decided else "",
+        )
+        for one in await retesting.list_findings(work, scan)
+    ]
+    counted = Counter(str(outcome) for outcome, _ in decided.values())
+    return RetestAnswer(results=results, counts=RetestCounts(**counted))
 
 
 @router.get("/findings/{id}", responses=responses(*DENIED, FindingNotFound))
 async def get_finding(id: str, caller: FindingsReader, work: Reading) -> FindingAnswer:
     """One finding."""
     return FindingAnswer(finding=await store.get(work, caller.organization_id, id))
+
+
+@router.get("/findings/{id}/history", responses=responses(*DENIED, FindingNotFound))
+async def get_finding_history(id: str, caller: FindingsReader, work: Reading, page: Paged) -> FindingHistory:
+    """What became of a finding, newest first: who or what changed its status, and what retests saw."""
+    finding = await store.get(work, caller.organization_id, id)
+    history, total = await store.list_history(work, finding.id, page)
+    return FindingHistory(history=history, **page.counted(total))
 
 
 @router.patch("/findings/{id}/status", responses=responses(*DENIED, FindingNotFound, MalformedJson, BodyTooLarge))
@@ -73,10 +168,18 @@ async def set_finding_status(
     caller: FindingsWriter,
     work: Writing,
 ) -> FindingAnswer:
-    """Say what becomes of a finding; who said so, when and why is in the audit trail."""
-    before = await store.get(work, caller.organization_id, id)
-    await store.set_user_status(work, caller.organization_id, before.id, patch.user_status)
+    """Say what becomes of a finding; who said so, when and why is in its history and in the audit trail.
+
+    An accepted risk may have an end, `until`: from then on it is open again.
+    """
+    until = end_of_risk(patch, work.now)
+    before = await store.get_locked(work, caller.organization_id, id)
+    await triage.set_status(work, caller.organization_id, [before.id], patch.user_status, until)
+    change = triage.Change(before.id, before.user_status, patch.user_status, HistoryCause.PERSON, caller.actor, patch.note, until)
+    await triage.write_history(work, [change])
     details = {"from": before.user_status, "to": patch.user_status, "note": patch.note}
+    if until is not None:
+        details["until"] = format_instant(until)
     subject = ("finding", before.id)
     await audit.record(work, caller.organization_id, caller.actor, "finding.status_changed", subject, caller.request_id, **details)
     stream.publish(work, caller.organization_id, "finding.status_changed", findingId=before.id, userStatus=patch.user_status)

@@ -24,9 +24,16 @@ TEXT_ROOM = 1_000_000
 
 
 def build(
-    scan: Scan, target: JobTarget, findings: Sequence[Finding], previous: Previous | None, now: datetime, generator: str
+    scan: Scan,
+    target: JobTarget,
+    findings: Sequence[Finding],
+    previous: Previous | None,
+    now: datetime,
+    generator: str,
+    remarks: Sequence[str] = (),
 ) -> ReportDocument:
-    """The report of `scan` as of `now`. `findings` are the worst that it saw, worst first, at most MAX_REPORTED."""
+    """The report of `scan` as of `now`. `findings` are the worst that it saw, worst first, at most MAX_REPORTED; `remarks` are sentences
+    that its summary ends with."""
     verdict, missing = wording.verdict_of(scan), wording.total(scan.finding_counts) - len(findings)
     limits, title = PRESETS[scan.model_preset], f"Security test of {wording.in_one_line(target.domain)}"
     comparison = None if previous is None else compare(scan, findings, previous, is_whole=missing <= 0)
@@ -39,7 +46,7 @@ def build(
         verdict=verdict,
         clean=verdict == COMPLETE and not wording.total(scan.finding_counts),
         headline=wording.headline(scan),
-        summary=[wording.result(verdict, scan.finding_counts), *wording.worst(shown), wording.compared(comparison)],
+        summary=[wording.result(verdict, scan.finding_counts), *wording.worst(shown), wording.compared(comparison), *remarks],
         scan=_scan(scan),
         target=target,
         scope=wording.scope(limits, scan),

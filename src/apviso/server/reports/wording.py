@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.limits import Limits
@@ -145,3 +145,16 @@ def left_out(document: ReportDocument) -> str | None:
     if not document.findings_left_out:
         return None
     return f"{document.findings_left_out} more findings, the least severe ones, are not listed here; the API has them."
+
+
+def silenced(false_positives: int) -> list[str]:
+    """What people have called no flaw."""
+    return [f"Left out because people call them false positives: {false_positives}."] if false_positives else []
+
+
+def retested(counts: Mapping[str, int]) -> list[str]:
+    """How the findings ended that were to be tested again."""
+    if not counts:
+        return []
+    told = f"fixed: {counts['fixed']}, still open: {counts['stillOpen']}, could not be checked: {counts['couldNotCheck']}"
+    return [f"Of the findings that were tested again, {told}."]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 
 from apviso import __version__
+from apviso.protocol.findings import Finding, RetestCounts
 from apviso.protocol.reports import ReportDocument
+from apviso.protocol.states import UserStatus
 from apviso.protocol.wire import OrganizationId
+from apviso.server.db import retests
 from apviso.server.db.engine import Work
 from apviso.server.errors import InternalError, PdfUnavailable
 from apviso.server.findings import store as findings
 from apviso.server.paging import Page
-from apviso.server.reports import store
+from apviso.server.reports import store, wording
 from apviso.server.reports.comparison import Previous
 from apviso.server.reports.document import MAX_REPORTED, build, summary
 from apviso.server.reports.formats import Format, written
@@ -43,12 +48,13 @@ async def find_or_write(plant: Resources, organization_id: OrganizationId, scan_
 async def write(plant: Resources, scan: ScanFacts, writing: Turn) -> bool:
     """Write the report unless somebody else has; whether it was written here."""
     async with plant.database.reading() as work:
-        document = await _document(work, plant, scan)
+        silent, retest = await _silent_and_retested(work, scan)
+        document = await _document(work, plant, scan, wording.silenced(silent) + wording.retested(retest))
     files = await asyncio.to_thread(lambda: store.packed(scan.id, written(document)))
     async with writing() as work:
         if not await store.mark_written(work, scan):
             return False
-        figures = summary(document)
+        figures = summary(document) | {"falsePositives": silent} | ({"retest": dict(retest)} if scan.is_retest else {})
         await store.add(work, scan, document.target.domain, document.as_of, figures)
         await store.add_files(work, files)
         told = {"verdict": document.verdict, "findingCounts": figures["findingCounts"]}
@@ -56,20 +62,34 @@ async def write(plant: Resources, scan: ScanFacts, writing: Turn) -> bool:
     return True
 
 
-async def _document(work: Work, plant: Resources, scan: ScanFacts) -> ReportDocument:
+async def _document(work: Work, plant: Resources, scan: ScanFacts, remarks: Sequence[str]) -> ReportDocument:
     shown = (await show(work, plant, [scan]))[0]
     target = targets.job_target(await targets.get(work, scan.organization_id, scan.target_id))
-    found, _ = await findings.list_of_scan(work, scan, None, None, _ALL)
-    return build(shown, target, found, await _previous(work, scan), work.now, GENERATOR)
+    found, _ = await _told(work, scan)
+    return build(shown, target, found, await _previous(work, scan), work.now, GENERATOR, remarks)
+
+
+async def _told(work: Work, scan: ScanFacts) -> tuple[list[Finding], bool]:
+    """What a report tells of, and whether that is all: false positives are counted alone."""
+    found, total = await findings.list_of_scan(work, scan, None, None, _ALL)
+    return [one for one in found if one.user_status is not UserStatus.FALSE_POSITIVE], len(found) == total
+
+
+async def _silent_and_retested(work: Work, scan: ScanFacts) -> tuple[int, dict[str, int]]:
+    """How many false positives the scan saw, and how many of the findings that it tested again ended in which way."""
+    _, silent = await findings.list_of_scan(work, scan, None, UserStatus.FALSE_POSITIVE, Page(1, 1))
+    ended = Counter(outcome for outcome, _ in (await retests.list_results(work, scan.id)).values())
+    counts = RetestCounts(**{str(outcome): times for outcome, times in ended.items()})
+    return silent, counts.model_dump(by_alias=True) if scan.is_retest else {}
 
 
 async def _previous(work: Work, scan: ScanFacts) -> Previous | None:
     before = await store.find_previous(work, scan)
     if before is None:
         return None
-    found, total = await findings.list_of_scan(work, before, None, None, _ALL)
+    found, is_whole = await _told(work, before)
     is_complete = bool(before.coverage and before.coverage.get("complete"))
-    return Previous(before.id, before.finished_at, before.model_preset, is_complete, found, is_whole=len(found) == total)
+    return Previous(before.id, before.finished_at, before.model_preset, is_complete, found, is_whole=is_whole)
 
 
 async def get_file(plant: Resources, report: KeptReport, organization_id: OrganizationId, format_: Format) -> KeptFile:

@@ -16,7 +16,6 @@ from apviso.protocol.tokens import Namespace, Token
 from apviso.protocol.wire import OrganizationId, ScanId
 from apviso.server.access import DaemonCaller
 from apviso.server.audit import store as audit
-from apviso.server.db import findings
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
@@ -28,7 +27,7 @@ from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import presence_of
 from apviso.server.runners.watch import policy_of
-from apviso.server.scans import store
+from apviso.server.scans import retesting, store
 from apviso.server.scans.ending import tell
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.leases import why_not_claim
@@ -252,7 +251,7 @@ def _job_token(caller: DaemonCaller, scan_id: ScanId, attempt: int) -> Token:
 
 async def _job(work: Work, plant: Resources, scan: ScanFacts, target: KnownTarget, caller: DaemonCaller, token: Token) -> Job:
     timers = plant.settings.timers
-    again = await findings.list_to_retest(work, scan.target_id, scan.finding_ids, scan.parent_scan_id) if scan.is_retest else []
+    again = await retesting.list_findings(work, scan)
     return Job(
         job=ClaimedJob(
             id=scan.job_id,

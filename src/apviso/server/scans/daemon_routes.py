@@ -185,7 +185,8 @@ async def finish_job(
 ) -> JobState:
     """End the attempt, once all its events are stored. The same finish again is answered as before."""
     scan, attempt = await of_caller(work, caller, id, finish.attempt)
-    told = finish.model_dump(mode="json", by_alias=True)
+    # As an older control plane kept it, so that a repeat is known again.
+    told = finish.model_dump(mode="json", by_alias=True, exclude=None if finish.looks else {"looks"})
     if attempt is not None and attempt.ended_at is not None and attempt.finish == told:
         return await _state(work, scan)
     attempt = holder_of(scan, attempt, caller.id)

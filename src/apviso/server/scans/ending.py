@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from apviso.protocol.states import EndReason
-from apviso.protocol.wire import JobId, RunnerId
+from apviso.protocol.wire import FindingId, JobId, RunnerId
 from apviso.server import metrics
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
+from apviso.server.db.retests import Verdict
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
-from apviso.server.scans import store
+from apviso.server.scans import retesting, store
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.leases import silent_at
 from apviso.server.scans.lifecycle import Outcome, after_attempt
@@ -39,15 +40,23 @@ async def end_attempt(
         return None
     work.afterwards.append(metrics.ENDINGS.labels(reason).inc)
     outcome = after_attempt(scan, reason, message, work.now, silent, timers)
-    await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), **values)
+    await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), finish=finish, **values)
     await _retire_if_ephemeral(work, attempt, scan)
     return outcome
 
 
 async def conclude(
-    work: Work, scan: ScanFacts, outcome: Outcome, *, actor: str, attempt_ended_for: str | None = None, **values: Any
+    work: Work,
+    scan: ScanFacts,
+    outcome: Outcome,
+    *,
+    actor: str,
+    attempt_ended_for: str | None = None,
+    finish: dict[str, Any] | None = None,
+    **values: Any,
 ) -> bool:
     """Move a scan to `outcome`, final or back to the queue. False when it had moved on meanwhile."""
+    verdicts: dict[FindingId, Verdict] = {}
     if outcome.is_retry:
         values = {
             "not_before": outcome.not_before,
@@ -56,9 +65,13 @@ async def conclude(
             "infrastructure_failures": scan.infrastructure_failures + (1 if outcome.is_failure_counted else 0),
         }
     else:
+        verdicts = await retesting.decide(work, scan, outcome, finish)
         values |= {"finished_at": work.now}
+        if verdicts:
+            values["coverage"] = retesting.coverage_of(values.get("coverage"), verdicts)
     if not await store.move(work, scan, outcome.status, end_reason=outcome.end_reason, status_reason=outcome.reason, **values):
         return False
+    await retesting.keep(work, scan, verdicts)
     tell(work, scan, "requeued" if outcome.is_retry else outcome.status, endReason=outcome.end_reason, reason=outcome.reason)
     details = {"status": outcome.status, "endReason": outcome.end_reason, "attempt": scan.attempt, "attemptEndedFor": attempt_ended_for}
     action = "scan.requeued" if outcome.is_retry else "scan.ended"

@@ -93,13 +93,13 @@ async def start_scan(
     """Queue a scan. Where no runner could take it now, it is refused with every check, or waits with `whenUnavailable: queue`."""
 
     async def create() -> CreatedScan:
-        target = await starting.permit(work, plant, caller.organization_id, wanted)
+        target, complete = await starting.permit(work, plant, caller.organization_id, wanted)
         scan_id, job_id = ScanId(str(uuid_utils.uuid7())), JobId(str(uuid_utils.uuid7()))
-        if not await store.add(work, caller.organization_id, scan_id, job_id, wanted, target.id, target.visibility):
+        if not await store.add(work, caller.organization_id, scan_id, job_id, complete, target.id, target.visibility):
             raise ScanAlreadyActive
         scan = await store.get(work, caller.organization_id, scan_id)
         tell(work, scan, "created")
-        details = {"targetId": target.id, "modelPreset": wanted.model_preset}
+        details = {"targetId": target.id, "modelPreset": complete.model_preset}
         await audit.record(work, caller.organization_id, caller.actor, "scan.created", ("scan", scan_id), caller.request_id, **details)
         return CreatedScan(scan=(await show(work, plant, [scan]))[0], job=job(scan))
 

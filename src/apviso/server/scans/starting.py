@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from apviso.protocol.findings import MAX_RETESTED
 from apviso.protocol.readiness import CheckCode, Readiness
 from apviso.protocol.scans import NewScan
+from apviso.protocol.states import ModelPreset
 from apviso.protocol.wire import OrganizationId, TargetId
 from apviso.server.db import findings
 from apviso.server.db.engine import Work
@@ -33,13 +35,15 @@ _FINAL: dict[CheckCode, type[Refusal]] = {
 _MENDED_BY_WAITING: dict[CheckCode, type[Refusal]] = {CheckCode.LICENSE_CAPACITY: LicenseLimitReached}
 
 
-async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> KnownTarget:
-    """The target, if a scan of it may be queued now. Raises the refusal that fits, with the readiness checks where they explain it."""
+async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> tuple[KnownTarget, NewScan]:
+    """The target and what exactly is to be scanned, if that may be queued now.
+
+    Raises the refusal that fits, with the readiness checks where they explain it."""
     target = await targets.get_locked(work, organization_id, wanted.target_id)
-    await _check_retest(work, organization_id, wanted)
+    wanted = await _complete(work, organization_id, wanted)
     readiness = assess(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
     refuse(readiness, is_queued=wanted.when_unavailable == "queue")
-    return target
+    return target, wanted
 
 
 def refuse(readiness: Readiness, *, is_queued: bool) -> None:
@@ -57,13 +61,25 @@ def refuse(readiness: Readiness, *, is_queued: bool) -> None:
         raise kind(readiness.reason, readiness=explained, checks=checks, primaryBlocker=blocker)
 
 
-async def _check_retest(work: Work, organization_id: OrganizationId, wanted: NewScan) -> None:
-    if wanted.parent_scan_id is not None:
-        parent = await store.get(work, organization_id, wanted.parent_scan_id)
-        if parent.target_id != wanted.target_id:
-            raise field_refused("parentScanId", "is a scan of another target")
-    if wanted.is_retest and wanted.parent_scan_id is None:
-        raise field_refused("parentScanId", "is needed for a retest: name the scan whose findings are to be checked again")
-    ids = set(wanted.finding_ids)
+async def _complete(work: Work, organization_id: OrganizationId, wanted: NewScan) -> NewScan:
+    """A retest with the findings that it is about, and at least as deep as its parent. Raises InvalidFields, ScanNotFound."""
+    parent = None if wanted.parent_scan_id is None else await store.get(work, organization_id, wanted.parent_scan_id)
+    if parent is not None and parent.target_id != wanted.target_id:
+        raise field_refused("parentScanId", "is a scan of another target")
+    ids = list(dict.fromkeys(wanted.finding_ids))
     if ids and await findings.count_of_target(work, TargetId(wanted.target_id), ids) < len(ids):
         raise field_refused("findingIds", "names findings that this target does not have")
+    if not wanted.is_retest:
+        return wanted
+    if parent is None:
+        raise field_refused("parentScanId", "is needed for a retest: name the scan whose findings are to be checked again")
+    if not parent.is_final:
+        raise field_refused("parentScanId", "has not ended yet")
+    named = ids or await findings.list_ids_of_scan(work, parent.id, MAX_RETESTED + 1)
+    if not named:
+        raise field_refused("parentScanId", "saw nothing that could be checked again")
+    if len(named) > MAX_RETESTED:
+        raise field_refused("findingIds", f"must name up to {MAX_RETESTED} findings: the parent scan saw more")
+    # A shallower look than the one that found them could not tell that they are gone.
+    deeper = max(wanted.model_preset, parent.model_preset, key=list(ModelPreset).index)
+    return wanted.model_copy(update={"finding_ids": named, "model_preset": deeper})

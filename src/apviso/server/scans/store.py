@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -29,11 +30,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, Visibility
+from apviso.protocol.states import FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, UserStatus, Visibility
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import AttemptRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
+from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
@@ -153,20 +154,22 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
 
 
-async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, FindingCounts]:
-    """Findings of each scan's current attempt by severity."""
+async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[FindingCounts, int]]:
+    """Findings of each scan's current attempt by severity, and how many more are known as false positives."""
     current = or_(*(and_(SightingRow.scan_id == scan.id, SightingRow.attempt == scan.attempt) for scan in scans)) if scans else None
     if current is None:
         return {}
     rows = await work.db.execute(
-        select(SightingRow.scan_id, SightingRow.severity, func.count().label("n"))
+        select(SightingRow.scan_id, SightingRow.severity, FindingRow.user_status, func.count().label("n"))
+        .join(FindingRow, FindingRow.id == SightingRow.finding_id)
         .where(current)
-        .group_by(SightingRow.scan_id, SightingRow.severity)
+        .group_by(SightingRow.scan_id, SightingRow.severity, FindingRow.user_status)
     )
-    counted: dict[ScanId, dict[str, int]] = {}
+    counted: dict[ScanId, tuple[Counter[str], Counter[str]]] = {}
     for row in rows:
-        counted.setdefault(row.scan_id, {})[row.severity] = row.n
-    return {scan_id: FindingCounts(**by_severity) for scan_id, by_severity in counted.items()}
+        real, false = counted.setdefault(row.scan_id, (Counter(), Counter()))
+        (false if row.user_status == UserStatus.FALSE_POSITIVE else real)[row.severity] += row.n
+    return {scan_id: (FindingCounts(**real), false.total()) for scan_id, (real, false) in counted.items()}
 
 
 # ---- claiming

@@ -18,12 +18,14 @@ from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.facts import ScanFacts
 
+NOTHING_FOUND = (FindingCounts(), 0)
+
 
 async def show(work: Work, plant: Resources, scans: Sequence[ScanFacts]) -> list[Scan]:
     """The scans of one organization, in the given order."""
     counts = await store.counts_of(work, scans)
     waiting = await _explain(work, plant, [scan for scan in scans if scan.status is ScanStatus.PENDING_RUNNER])
-    return [_wire(scan, counts.get(scan.id, FindingCounts()), waiting.get(scan.id)) for scan in scans]
+    return [_wire(scan, *counts.get(scan.id, NOTHING_FOUND), waiting.get(scan.id)) for scan in scans]
 
 
 async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dict[ScanId, WaitingFor]:
@@ -38,7 +40,7 @@ async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dic
     return explained
 
 
-def _wire(scan: ScanFacts, counts: FindingCounts, waiting: WaitingFor | None) -> Scan:
+def _wire(scan: ScanFacts, counts: FindingCounts, false_positives: int, waiting: WaitingFor | None) -> Scan:
     return Scan(
         id=scan.id,
         target_id=scan.target_id,
@@ -56,6 +58,7 @@ def _wire(scan: ScanFacts, counts: FindingCounts, waiting: WaitingFor | None) ->
         progress=progress(scan),
         coverage=Coverage.model_validate(scan.coverage) if scan.coverage is not None else None,
         finding_counts=counts,
+        false_positives=false_positives,
         waiting_for=waiting,
         cancel_requested_at=scan.cancel_requested_at,
         created_at=scan.created_at,
