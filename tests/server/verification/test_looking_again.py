@@ -197,6 +197,22 @@ async def test_scan_that_waits_for_a_target_whose_proof_is_lost_ends(
     assert (scan["status"], scan["endReason"]) == ("cancelled", "canceled_by_policy")
 
 
+async def test_scan_that_waits_when_the_requirement_is_switched_on_is_not_handed_out(
+    applicant: Applicant, runner: Runner, plane: Plane
+) -> None:
+    acme = applicant.organization
+    await acme.patch("/organization", {"requiresVerification": False})
+    made = await acme.scan(applicant.target["id"])
+    await acme.patch("/organization", {"requiresVerification": True})
+
+    claimed = await runner.claim()
+
+    scan = (await acme.get(f"/scans/{made['scan']['id']}")).json()["scan"]
+    assert claimed.json()["job"] is None
+    assert (scan["status"], scan["endReason"]) == ("cancelled", "canceled_by_policy")
+    assert scan["statusReason"] == "Control of the target is not proved."
+
+
 async def test_scan_that_runs_when_the_proof_is_lost_is_stopped(
     verified: Applicant, plane: Plane, runner: Runner, names: NameServer, clock: Clock
 ) -> None:

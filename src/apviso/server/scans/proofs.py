@@ -35,27 +35,31 @@ async def looked_again(request: Request, caller: ScansWriter, plant: Plant) -> N
         wanted = NewScan.model_validate_json(await request.body())
     except ValidationError:
         return  # the route says what is wrong with it
-    await look_if_stale(plant, caller.organization_id, wanted.target_id, request)
+    target = await find_stale(plant, caller.organization_id, wanted.target_id)
+    if target is None:
+        return
+    # It waits for others, outside of the turnstile and with a bound of its own.
+    request.state.step_out()
+    plant.verifying.enter()
+    request.state.parked = True
+    try:
+        looked = await seek(plant, target)
+    finally:
+        plant.verifying.leave()
+    await plant.database.again(lambda: note(plant, target, looked.error))
 
 
-async def look_if_stale(plant: Resources, organization_id: OrganizationId, target_id: str, request: Request) -> None:
+async def find_stale(plant: Resources, organization_id: OrganizationId, target_id: str) -> KnownTarget | None:
+    """The target, where its proof has to be looked for before a scan of it starts."""
     async with plant.database.reading() as work:
         try:
             target = await targets.get(work, organization_id, target_id)
         except TargetNotFound:
-            return
+            return None  # the route says so
         organization = await organizations.get(work, organization_id)
         now = work.now
-    if is_needed(target, is_required=organization.requires_verification) and is_stale(target, now):
-        # It waits for others, outside of the turnstile and with a bound of its own.
-        request.state.step_out()
-        plant.verifying.enter()
-        request.state.parked = True
-        try:
-            looked = await seek(plant, target)
-        finally:
-            plant.verifying.leave()
-        await plant.database.again(lambda: note(plant, target, looked.error))
+    is_looked_for = is_needed(target, is_required=organization.requires_verification) and is_stale(target, now)
+    return target if is_looked_for else None
 
 
 async def seek(plant: Resources, target: KnownTarget) -> Look:

@@ -83,6 +83,7 @@ StatusFilter = Literal[
         ScanAlreadyActive,
         AlreadyIssued,
         IdempotencyKeyReused,
+        Overloaded,
     ),
 )
 async def start_scan(
