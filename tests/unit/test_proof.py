@@ -174,6 +174,8 @@ TAG = '<meta name="apviso-challenge" content="abc">'
         "<head><meta content=abc name='Apviso-Challenge'/></head>",
         f"<!-- a comment -->{TAG}",
         "<head><meta name='apviso-challenge' content='abc' name='other'></head>",
+        f"<head>{TAG}<![nonsense [",
+        f"<head>{TAG}{'<a' * 30_000}",
     ],
 )
 def test_tag_in_the_head_is_found(page: str) -> None:
@@ -199,6 +201,10 @@ def test_tag_in_the_head_is_found(page: str) -> None:
         "<head><meta property='apviso-challenge' content='abc'></head>",
         '<head>&lt;meta name="apviso-challenge" content="abc"&gt;</head>',
         TAG.replace("<", "\\<"),
+        f"<head><![nonsense [ {TAG}",
+        # What would take a minute if each `<` were tried as the beginning of a tag.
+        "<a\n" * 20_000,
+        f"<head>{TAG[:-1]}",
         "",
     ],
 )

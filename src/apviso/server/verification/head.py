@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from html.parser import HTMLParser
 
 # What may stand in a head (HTML, 4.2); any other element is the beginning of the body, whether or not a page says so.
@@ -13,8 +14,9 @@ _HOLDS_TEXT = frozenset({"noscript", "script", "style", "template", "title"})
 def meta_contents(page: str, name: str) -> list[str]:
     """The `content` of each meta tag of this name in the page's head."""
     reader = _Head(name)
-    reader.feed(page)
-    reader.close()
+    # Never closed: of what is cut off the parser would then try every reading, for a minute with 64 KiB that are meant so.
+    with contextlib.suppress(AssertionError):  # how it says that a declaration makes no sense to it; the head ends there
+        reader.feed(page)
     return reader.contents
 
 
