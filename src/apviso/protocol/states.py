@@ -61,6 +61,14 @@ class Visibility(StrEnum):
 VISIBILITIES_NEEDING_PROOF = frozenset({Visibility.PUBLIC, Visibility.STAGING_PREVIEW})
 
 
+class VerificationMethod(StrEnum):
+    """How control of a target is proved."""
+
+    DNS_TXT = "dns_txt"
+    FILE = "file"
+    META_TAG = "meta_tag"
+
+
 class LicenseState(StrEnum):
     NONE = "none"
     ACTIVE = "active"

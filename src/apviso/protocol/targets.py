@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from apviso.protocol.states import Visibility
+from apviso.protocol.states import VerificationMethod, Visibility
 from apviso.protocol.wire import Instant, TargetId, Text, Url, Wire
 
 
@@ -24,6 +24,8 @@ class TargetPatch(Wire):
 
 
 class Target(Wire):
+    """`verificationError` is what the latest look for the proof of control found wrong; while `verified` holds, it is looked for again."""
+
     id: TargetId
     domain: str
     display_url: str
@@ -32,6 +34,10 @@ class Target(Wire):
     execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
     auth_config_mode: Literal["runner_local"] = "runner_local"
     verified: bool
+    verified_at: Instant | None
+    verification_method: VerificationMethod | None
+    verification_checked_at: Instant | None
+    verification_error: str | None
     last_scan_at: Instant | None
     created_at: Instant
 

@@ -30,6 +30,7 @@ from apviso.server.licensing import routes as licensing
 from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
+from apviso.server.organizations import switch_routes as switches
 from apviso.server.pace import Pace
 from apviso.server.parking import Parking
 from apviso.server.readiness import routes as readiness
@@ -39,7 +40,7 @@ from apviso.server.resources import Resources
 from apviso.server.runners import daemon_routes as runners_daemon
 from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
-from apviso.server.scans import dispatching, release_routes
+from apviso.server.scans import dispatching, rechecks, release_routes
 from apviso.server.scans import routes as scans
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
@@ -49,6 +50,7 @@ from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
 from apviso.server.typesetting.process import Typesetter
+from apviso.server.verification import routes as verification
 from apviso.server.waiting import Waiting
 from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext, Turnstile
 
@@ -60,11 +62,13 @@ ROUTERS = (
     release_routes.router,
     runners.router,
     targets.router,
+    verification.router,
     scans.router,
     findings.router,
     reports.router,
     licensing.router,
     organizations.router,
+    switches.router,
     audit.router,
     stream.router,
     enrollment_daemon.router,
@@ -112,6 +116,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 dispatching.running(resources),
                 housekeeping.running(resources),
                 report_duties.running(resources),
+                rechecks.running(resources),
             ):
                 yield
         finally:
@@ -176,6 +181,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
         enrollment_throttle=Throttle(settings.enrollments_per_minute, time.monotonic),
         parking=Parking(settings.max_parked_requests),
+        verifying=Parking(settings.max_verifications_at_once),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
         beats=beats,
         snapshots=snapshots,

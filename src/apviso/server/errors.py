@@ -151,6 +151,14 @@ class TargetHasScans(Refusal):
     status, code, message = 409, "target_has_scans", "This target has scans; their record would be lost."
 
 
+class VerificationFailed(Refusal):
+    status, code, message = 409, "verification_failed", "The proof of control was not found where it was looked for."
+
+
+class VerificationNotNeeded(Refusal):
+    status, code, message = 409, "verification_not_needed", "Targets of this visibility need no proof of control."
+
+
 class RunnerNotReady(Refusal):
     status, code, message = 409, "runner_not_ready", "No runner can take this scan now."
 

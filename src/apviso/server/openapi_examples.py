@@ -7,7 +7,7 @@ from functools import cache
 
 from pydantic import JsonValue
 
-from apviso.protocol import access, daemon, findings, licenses, limits, readiness, runners, scan_events, scans, targets
+from apviso.protocol import access, daemon, findings, licenses, limits, readiness, runners, scan_events, scans, targets, verification
 from apviso.protocol.states import (
     AdminState,
     EndReason,
@@ -22,7 +22,7 @@ from apviso.protocol.states import (
     UserStatus,
     Visibility,
 )
-from apviso.protocol.wire import FindingId, JobId, RunnerId, ScanId, TargetId, Wire
+from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, TargetId, Wire
 from apviso.server.health import Health
 from apviso.server.reports import as_markdown, formats
 from apviso.server.reports.document import build, summary
@@ -95,8 +95,33 @@ TARGET_SHOWN = targets.Target(
     scan_url=f"{SITE}/app",
     visibility=Visibility.PRIVATE_INTERNAL,
     verified=False,
+    verified_at=None,
+    verification_method=None,
+    verification_checked_at=None,
+    verification_error=None,
     last_scan_at=None,
     created_at=NOW,
+)
+PROOF = f"apviso-challenge={'0123456789abcdef' * 2}"
+INSTRUCTIONS = verification.VerificationInstructions(
+    target_id=TARGET,
+    host="shop.example.com",
+    needed=True,
+    reason="Control of public targets has to be proved before they can be scanned.",
+    dns_txt=verification.DnsTxtInstructions(
+        record_name="_apviso-challenge.shop.example.com", record_value=PROOF, text="Add a TXT record with this name and value."
+    ),
+    file=verification.FileInstructions(
+        path="/.well-known/apviso-challenge.txt",
+        content=PROOF,
+        urls=["https://shop.example.com/.well-known/apviso-challenge.txt", "http://shop.example.com/.well-known/apviso-challenge.txt"],
+        text="Serve a file at this path with this line.",
+    ),
+    meta_tag=verification.MetaTagInstructions(
+        tag=f'<meta name="apviso-challenge" content="{PROOF.partition("=")[2]}">',
+        urls=["https://shop.example.com/", "http://shop.example.com/"],
+        text="Put this tag into the head of the start page.",
+    ),
 )
 TARGET_SENT = targets.JobTarget(
     id=TARGET, domain="intranet.example.com", display_url=SITE, scan_url=f"{SITE}/app", visibility=Visibility.PRIVATE_INTERNAL
@@ -213,6 +238,7 @@ ANSWERS: tuple[Wire, ...] = (
     READY,
     targets.TargetAnswer(target=TARGET_SHOWN),
     targets.TargetList(targets=[TARGET_SHOWN], **FIRST),
+    verification.VerificationInstructionsAnswer(instructions=INSTRUCTIONS),
     targets.JobTargetAnswer(target=TARGET_SENT),
     targets.JobTargetList(targets=[TARGET_SENT]),
     scans.CreatedScan(scan=QUEUED, job=SCAN_JOB),
@@ -254,6 +280,9 @@ ANSWERS: tuple[Wire, ...] = (
         counts=findings.RetestCounts(fixed=1),
     ),
     licenses.Quota(tier="team", license=LICENSE, usage=licenses.Usage(runners=1, concurrent_jobs=0, targets=1)),
+    verification.OrganizationAnswer(
+        organization=verification.Organization(id=OrganizationId(KEY), name="Example", requires_verification=True)
+    ),
     access.ApiKeyAnswer(api_key=API_KEY),
     access.IssuedApiKey(api_key=API_KEY, key=f"apvk_{PREFIX}_redacted"),
     access.ApiKeyList(api_keys=[API_KEY], **FIRST),

@@ -36,6 +36,8 @@ class Resources:
     daemon_throttle: Throttle
     enrollment_throttle: Throttle
     parking: Parking
+    # Requests that wait for a look at a target.
+    verifying: Parking
     replica: Replica
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]

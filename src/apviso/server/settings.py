@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +30,20 @@ def _image_by_digest(image: str | None) -> str | None:
     if image and not _IMAGE.fullmatch(image):
         raise ValueError("name the image by registry and digest, such as registry.example/scan@sha256:... with 64 hexadecimal digits")
     return image or None
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """Address and port of a name server. Raises ValueError."""
+    parsed = urlsplit(f"//{text}")
+    if parsed.netloc != text or parsed.username is not None:
+        raise ValueError("write a name server as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
+    return str(ip_address(parsed.hostname or "")), parsed.port or 53
+
+
+def _name_servers(servers: list[str]) -> list[str]:
+    for server in servers:
+        name_server(server)
+    return servers
 
 
 class Settings(BaseSettings):
@@ -67,6 +83,22 @@ class Settings(BaseSettings):
         description="Heartbeats a second that the runners of all organizations may send together. Up to fifteen times as many runners keep "
         "the usual interval of 15 s; with more of them the interval, and with it the limits after which a runner is late or offline, grow "
         "in proportion, at most to four times.",
+    )
+    dns_servers: Annotated[list[str], AfterValidator(_name_servers)] = Field(
+        [],
+        description='Name servers that are asked when control of a target is verified, such as `["192.0.2.53", "[2001:db8::53]:5353"]`; '
+        "without it those of the host.",
+    )
+    verification_networks: list[IPv4Network | IPv6Network] = Field(
+        [],
+        description='Internal networks that may be asked for a proof of control all the same, such as `["10.20.0.0/16"]`: files and tags '
+        "of targets are otherwise fetched from public addresses alone.",
+    )
+    verification_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        10.0, description="How long a name server or a target may take to show its proof of control."
+    )
+    max_verifications_at_once: Annotated[int, Field(ge=1, le=100)] = Field(
+        16, description="Requests that may wait for a look at a target at once; beyond it the answer is 503."
     )
     timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
 

@@ -27,7 +27,10 @@ PLACES = 1
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"enrollments_per_minute": ENROLLMENTS_A_MINUTE, "max_parked_requests": PLACES, "pdf_reports": False})
+    # Nobody is asked for names: what needs one finds none.
+    nobody = {"dns_servers": ["127.0.0.1:9"], "verification_timeout_seconds": 0.1}
+    limits = {"enrollments_per_minute": ENROLLMENTS_A_MINUTE, "max_parked_requests": PLACES, "pdf_reports": False}
+    return settings.model_copy(update=limits | nobody)
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,18 @@ async def _(stage: Stage) -> httpx2.Response:
 async def _(stage: Stage) -> httpx2.Response:
     target = await stage.acme.target("shop.example.com", "public")
     return await stage.acme.post("/scans", {"targetId": target["id"]})
+
+
+@reaches("verification_failed")
+async def _(stage: Stage) -> httpx2.Response:
+    target = await stage.acme.target("shop.example.com", "public")
+    return await stage.acme.post(f"/targets/{target['id']}/verify", {"method": "dns_txt"})
+
+
+@reaches("verification_not_needed")
+async def _(stage: Stage) -> httpx2.Response:
+    target = await stage.acme.target()
+    return await stage.acme.post(f"/targets/{target['id']}/verify", {"method": "file"})
 
 
 @reaches("target_exists")

@@ -27,6 +27,10 @@ async def test_create_target_with_domain_alone_gets_the_defaults(acme: Organizat
         "executionMode": "self_hosted_runner",
         "authConfigMode": "runner_local",
         "verified": False,
+        "verifiedAt": None,
+        "verificationMethod": None,
+        "verificationCheckedAt": None,
+        "verificationError": None,
         "lastScanAt": None,
         "createdAt": "2026-05-03T09:15:32Z",
     }
@@ -180,7 +184,8 @@ async def test_edit_target_display_url_keeps_the_proof_of_control(acme: Organiza
 
     edited = await acme.patch(f"/targets/{target['id']}", {"displayUrl": "https://www.example.com/shop"})
 
-    assert edited.json()["target"] == {**target, "displayUrl": "https://www.example.com/shop", "verified": True}
+    proved = {"verified": True, "verifiedAt": "2026-05-03T09:15:32Z"}
+    assert edited.json()["target"] == {**target, "displayUrl": "https://www.example.com/shop", **proved}
 
 
 @pytest.mark.parametrize("change", [{"scanUrl": "https://blog.example.com"}, {"visibility": "staging_preview"}])

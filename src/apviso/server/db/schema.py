@@ -34,6 +34,7 @@ _IS_QUEUED = text("status = 'pending_runner'")
 _IS_UNREPORTED = text("finished_at IS NOT NULL AND reported_at IS NULL")
 _IS_UNSET = text("pdf_tries_left > 0")
 _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
+_IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -107,7 +108,10 @@ class IdempotencyRow(Table):
 
 class TargetRow(Table):
     __tablename__ = "targets"
-    __table_args__ = (UniqueConstraint("organization_id", "domain"),)
+    __table_args__ = (
+        UniqueConstraint("organization_id", "domain"),
+        Index("ix_targets_looked_for", "verification_due_at", sqlite_where=_IS_LOOKED_FOR, postgresql_where=_IS_LOOKED_FOR),
+    )
     id: Mapped[TargetId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     domain: Mapped[str] = mapped_column(String(300))
@@ -117,6 +121,13 @@ class TargetRow(Table):
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    # No secret: it is published. Rows of earlier versions get theirs when somebody asks how to prove control.
+    verification_token: Mapped[str | None] = mapped_column(String(64))
+    verification_method: Mapped[str | None] = mapped_column(String(20))
+    verification_checked_at: Mapped[datetime | None]
+    verification_error: Mapped[str | None] = mapped_column(String(1000))
+    verification_failing_since: Mapped[datetime | None]
+    verification_due_at: Mapped[datetime | None]
 
 
 class EnrollmentTokenRow(Table):

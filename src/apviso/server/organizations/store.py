@@ -39,9 +39,11 @@ async def get(work: Work, organization_id: OrganizationId) -> Organization:
     return Organization(row.id, row.name, row.requires_verification)
 
 
-async def lock(work: Work, organization_id: OrganizationId) -> None:
+async def lock(work: Work, organization_id: OrganizationId) -> Organization:
     """Keep two changes from counting against the same limit at the same time."""
-    await work.db.execute(select(OrganizationRow.id).where(OrganizationRow.id == organization_id).with_for_update(key_share=True))
+    found = await work.db.execute(select(*_COLUMNS).where(OrganizationRow.id == organization_id).with_for_update(key_share=True))
+    row = found.one()
+    return Organization(row.id, row.name, row.requires_verification)
 
 
 async def find_by_name(work: Work, name: str) -> Organization | None:

@@ -27,11 +27,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """The target in question. `is_idle` and `idle_after` tell whether an earlier scan may still touch it."""
+    """The target in question. `is_idle` and `idle_after` tell whether an earlier scan may still touch it.
+
+    `needs_proof` is the organization's switch; at `proof_lost_at` a proof that is missing now is lost.
+    """
 
     visibility: Visibility
     is_verified: bool
     needs_proof: bool
+    proof_lost_at: datetime | None = None
     is_idle: bool = True
     idle_after: datetime | None = None
 
@@ -143,16 +147,27 @@ def _license_checks(question: Question) -> list[Check]:
         _check(
             CheckCode.TARGET_VERIFIED,
             is_proved,
-            "No target was named."
-            if target is None
-            else "Control of the target is proved or need not be."
-            if is_proved
-            else f"Control of this {target.visibility} target has not been proved.",
+            _told_of_proof(target),
             None if target is None else target.is_verified,
             True,
-            "Prove control of the target, or switch the requirement off with `apviso admin organization --no-require-verification`.",
+            "Prove control of the target: GET /api/v1/targets/{id}/verify/instructions says how. An administrator can switch the "
+            "requirement off with PATCH /api/v1/organization, or `apviso admin organization --no-require-verification`.",
         ),
     ]
+
+
+def _told_of_proof(target: TargetFacts | None) -> str:
+    if target is None:
+        return "No target was named."
+    if target.visibility not in VISIBILITIES_NEEDING_PROOF:
+        return f"A {target.visibility} target needs no proof of control: the scope file of the runner vouches for it."
+    if target.is_verified and target.proof_lost_at is not None:
+        return f"Control was proved, but the proof is missing now; it is lost at {format_instant(target.proof_lost_at)}."
+    if target.is_verified:
+        return "Control of the target is proved."
+    if not target.needs_proof:
+        return "Control of the target has not been proved, and verification is switched off for this organization."
+    return f"Control of this {target.visibility} target has not been proved."
 
 
 @dataclass

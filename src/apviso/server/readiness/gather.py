@@ -19,6 +19,7 @@ from apviso.server.resources import Resources
 from apviso.server.runners.fleet import current
 from apviso.server.runners.records import Records
 from apviso.server.targets import store as targets
+from apviso.server.targets.proof import lost_at
 
 Ends = dict[RunnerId, list[datetime]]
 # What is told of an organization that nothing blocks.
@@ -74,7 +75,7 @@ async def readiness_of(work: Work, plant: Resources, organization_id: Organizati
 async def target_facts(work: Work, organization_id: OrganizationId, target_id: str, for_scan: ScanId | None) -> TargetFacts:
     target = await targets.get(work, organization_id, target_id)
     organization = await organizations.get(work, organization_id)
-    facts = TargetFacts(target.visibility, target.verified_at is not None, organization.requires_verification)
+    facts = TargetFacts(target.visibility, target.verified_at is not None, organization.requires_verification, lost_at(target))
     touched = await store.touched_until(work, target.id, for_scan)
     return facts if touched is None else replace(facts, is_idle=False, idle_after=touched.until)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,16 +11,18 @@ from functools import partial
 from apviso.protocol.daemon import Claim, ClaimAnswer, ClaimedJob, ClaimedScan, Directives, Job, ScanImage
 from apviso.protocol.licenses import License
 from apviso.protocol.limits import PRESETS
-from apviso.protocol.states import ScanStatus, Visibility
+from apviso.protocol.states import EndReason, ScanStatus, Visibility
 from apviso.protocol.tokens import Namespace, Token
-from apviso.protocol.wire import OrganizationId, ScanId
+from apviso.protocol.wire import OrganizationId, ScanId, TargetId
 from apviso.server.access import DaemonCaller
 from apviso.server.audit import store as audit
+from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
 from apviso.server.licensing.current import current_license
 from apviso.server.metrics import CLAIMS, jobs_claimed
 from apviso.server.organizations import store as organizations
+from apviso.server.organizations.store import Organization
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
 from apviso.server.runners.directives import directives_for
@@ -28,16 +30,19 @@ from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import presence_of
 from apviso.server.runners.watch import policy_of
 from apviso.server.scans import retesting, store
-from apviso.server.scans.ending import tell
+from apviso.server.scans.ending import conclude, tell
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.leases import why_not_claim
+from apviso.server.scans.lifecycle import cancelled
 from apviso.server.scans.matching import Taker, WaitingScan, match, may_take
 from apviso.server.targets import store as targets
 from apviso.server.targets.facts import KnownTarget
+from apviso.server.targets.proof import is_needed
 from apviso.server.waiting import Outcome
 
 # How long a look at an organization's queue is good for where no hint says otherwise: delays run out without one.
 OUTLOOK_KEPT = timedelta(seconds=2)
+UNPROVED = "Control of the target is not proved."
 
 
 @dataclass(frozen=True)
@@ -165,13 +170,23 @@ async def take(
     A ticket that is not among the answers got nothing: it has to look again.
     """
     await runners.lock(work, *sorted({ticket.caller.id for _, ticket in wanted}))
-    await organizations.lock(work, organization_id)
+    organization = await organizations.lock(work, organization_id)
     held = await current_license(work, plant, organization_id)
     live = await store.count_live(work, organization_id)
     takers = await _takers(work, plant, organization_id, [ticket for _, ticket in wanted], held, live)
     scans = await store.lock_claimable(work, organization_id, {scan_id for scan_id, _ in wanted}) if takers else []
     pairs = match(scans, takers, other_since(plant, work.now), held.concurrent_job_limit - live)
-    return await _assign(work, plant, organization_id, pairs) if pairs else {}
+    kept = await targets.list_by_id(work, organization_id, {scan.target_id for scan, _ in pairs}) if pairs else {}
+    proved = [(scan, ticket) for scan, ticket in pairs if await _is_permitted(work, organization, scan, kept[scan.target_id])]
+    return await _assign(work, plant, organization_id, proved, kept) if proved else {}
+
+
+async def _is_permitted(work: Work, organization: Organization, scan: ScanFacts, target: KnownTarget) -> bool:
+    """A scan of a target whose proof was lost, or is asked for since it was queued, ends here: no waiting would mend it."""
+    if target.verified_at is not None or not is_needed(target, is_required=organization.requires_verification):
+        return True
+    await conclude(work, scan, cancelled(EndReason.CANCELED_BY_POLICY, UNPROVED), actor=SYSTEM)
+    return False
 
 
 def other_since(plant: Resources, now: datetime) -> datetime:
@@ -197,7 +212,11 @@ async def _takers(
 
 
 async def _assign(
-    work: Work, plant: Resources, organization_id: OrganizationId, pairs: Sequence[tuple[ScanFacts, Ticket]]
+    work: Work,
+    plant: Resources,
+    organization_id: OrganizationId,
+    pairs: Sequence[tuple[ScanFacts, Ticket]],
+    kept: Mapping[TargetId, KnownTarget],
 ) -> dict[Ticket, ClaimAnswer]:
     made = [
         NewAttempt(scan, ticket.caller.id, ticket.claim.nonce, _job_token(ticket.caller, scan.id, scan.attempt + 1))
@@ -205,9 +224,7 @@ async def _assign(
     ]
     await store.assign(work, made)
     await store.add_attempts(work, made, work.now + plant.settings.timers.lease)
-    target_ids = {scan.target_id for scan, _ in pairs}
-    await targets.record_scans(work, target_ids)
-    kept = await targets.list_by_id(work, organization_id, target_ids)
+    await targets.record_scans(work, {scan.target_id for scan, _ in pairs})
     answers: dict[Ticket, ClaimAnswer] = {}
     entries = []
     for attempt, (scan, ticket) in zip(made, pairs, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import uuid_utils
-from fastapi import APIRouter, Body, Header, Query, Request
+from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import Response
 
 from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
@@ -47,6 +47,7 @@ from apviso.server.scans import starting, store
 from apviso.server.scans.ending import conclude, tell
 from apviso.server.scans.facts import ScanFacts
 from apviso.server.scans.lifecycle import cancelled
+from apviso.server.scans.proofs import looked_again
 from apviso.server.scans.view import job, show
 from apviso.server.signals import log_topic
 from apviso.server.stream.sse import EventStream, resume_mark
@@ -66,6 +67,7 @@ StatusFilter = Literal[
 @router.post(
     "",
     status_code=201,
+    dependencies=[Depends(looked_again)],
     responses=responses(
         *DENIED,
         MalformedJson,
@@ -81,6 +83,7 @@ StatusFilter = Literal[
         ScanAlreadyActive,
         AlreadyIssued,
         IdempotencyKeyReused,
+        Overloaded,
     ),
 )
 async def start_scan(
@@ -90,7 +93,10 @@ async def start_scan(
     plant: Plant,
     once: Idempotent,
 ) -> CreatedScan:
-    """Queue a scan. Where no runner could take it now, it is refused with every check, or waits with `whenUnavailable: queue`."""
+    """Queue a scan. Where no runner could take it now, it is refused with every check, or waits with `whenUnavailable: queue`.
+
+    Before a scan of a target whose control has to be proved, the proof is looked for again where the last look is a day old.
+    """
 
     async def create() -> CreatedScan:
         target, complete = await starting.permit(work, plant, caller.organization_id, wanted)

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, UserStatus, Visibility
+from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, UserStatus, Visibility
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
@@ -103,6 +103,17 @@ async def get_locked(work: Work, organization_id: OrganizationId, scan_id: str) 
     if row is None:
         raise ScanNotFound
     return ScanFacts.of(row)
+
+
+async def find_active_locked(work: Work, organization_id: OrganizationId, target_id: TargetId) -> ScanFacts | None:
+    """The scan of this target that waits or runs, kept from other changes until this one is done."""
+    rows = await work.db.execute(
+        select(ScanRow.__table__)
+        .where(ScanRow.organization_id == organization_id, ScanRow.target_id == target_id, ScanRow.status.in_(ACTIVE_STATUSES))
+        .with_for_update(key_share=True)
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
 
 
 async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) -> ScanFacts | None:

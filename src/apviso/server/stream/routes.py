@@ -101,6 +101,8 @@ async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEven
 def _may_see(caller: Caller, event: StreamEvent) -> bool:
     if event.type.startswith("scan."):
         return caller.may(Scope.SCANS_READ)
+    if event.type.startswith("target."):
+        return caller.may(Scope.TARGETS_READ)
     return not event.type.startswith(("finding.", "report.")) or caller.may(Scope.FINDINGS_READ)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from apviso.protocol.states import Visibility
+from apviso.protocol.states import VerificationMethod, Visibility
 from apviso.protocol.wire import OrganizationId, TargetId
 
 
 @dataclass(frozen=True)
 class KnownTarget:
+    """Times of the proof: when it was first seen, looked for last, missed first in a row (None while it is there), and is due next."""
+
     id: TargetId
     organization_id: OrganizationId
     domain: str
@@ -20,3 +22,9 @@ class KnownTarget:
     verified_at: datetime | None
     last_scan_at: datetime | None
     created_at: datetime
+    verification_token: str | None = None
+    verification_method: VerificationMethod | None = None
+    verification_checked_at: datetime | None = None
+    verification_error: str | None = None
+    verification_failing_since: datetime | None = None
+    verification_due_at: datetime | None = None

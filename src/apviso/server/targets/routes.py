@@ -41,6 +41,7 @@ from apviso.server.resources import Plant, Reading, Writing
 from apviso.server.targets import store
 from apviso.server.targets.admission import Addresses, Edit, check_license, check_room, check_visibility, read_addresses, read_edit
 from apviso.server.targets.facts import KnownTarget
+from apviso.server.targets.proof import NOT_PROVED, new_token
 from apviso.server.targets.store import wire
 
 router = APIRouter(prefix="/api/v1/targets", tags=["targets"])
@@ -128,6 +129,7 @@ def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) ->
         verified_at=None,
         last_scan_at=None,
         created_at=work.now,
+        verification_token=new_token(),
     )
 
 
@@ -137,7 +139,7 @@ def _changes(target: KnownTarget, edit: Edit) -> dict[str, object]:
         "display_url": edit.addresses.display_url.text,
         "scan_url": edit.addresses.scan_url.text,
         "visibility": edit.visibility,
-        "verified_at": None if edit.is_other else target.verified_at,
+        **(NOT_PROVED if edit.is_other else {}),
     }
     return {name: value for name, value in wanted.items() if value != getattr(target, name)}
 

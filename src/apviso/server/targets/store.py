@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from apviso.protocol.states import ACTIVE_STATUSES, Visibility
+from apviso.protocol.states import ACTIVE_STATUSES, VerificationMethod, Visibility
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
@@ -27,6 +28,10 @@ def wire(target: KnownTarget) -> Target:
         scan_url=target.scan_url,
         visibility=target.visibility,
         verified=target.verified_at is not None,
+        verified_at=target.verified_at,
+        verification_method=target.verification_method,
+        verification_checked_at=target.verification_checked_at,
+        verification_error=target.verification_error,
         last_scan_at=target.last_scan_at,
         created_at=target.created_at,
     )
@@ -43,7 +48,9 @@ def job_target(target: KnownTarget) -> JobTarget:
 
 
 def _known(row: RowMapping) -> KnownTarget:
-    return KnownTarget(**{**row, "visibility": Visibility(row["visibility"])})
+    method = row["verification_method"]
+    closed = {"visibility": Visibility(row["visibility"]), "verification_method": None if method is None else VerificationMethod(method)}
+    return KnownTarget(**{**row, **closed})
 
 
 async def get(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
@@ -104,6 +111,39 @@ async def add(work: Work, target: KnownTarget) -> bool:
 
 async def edit(work: Work, organization_id: OrganizationId, target_id: TargetId, **values: Any) -> None:
     await work.db.execute(update(TargetRow).where(TargetRow.organization_id == organization_id, TargetRow.id == target_id).values(**values))
+
+
+async def give_token(work: Work, organization_id: OrganizationId, target_id: TargetId, token: str) -> None:
+    """What is to be published as a proof of control; one that was given before stays."""
+    mine = (TargetRow.organization_id == organization_id, TargetRow.id == target_id, TargetRow.verification_token.is_(None))
+    await work.db.execute(update(TargetRow).where(*mine).values(verification_token=token))
+
+
+async def keep_look(work: Work, seen: KnownTarget, *, is_proved: bool, **values: Any) -> bool:
+    """Note what a look came to; False where the target is another one by now or, unless this proves it, was proved or lost meanwhile."""
+    same = [
+        TargetRow.organization_id == seen.organization_id,
+        TargetRow.id == seen.id,
+        TargetRow.scan_url == seen.scan_url,
+        TargetRow.visibility == seen.visibility,
+    ]
+    if not is_proved:
+        same.append(TargetRow.verified_at.is_not_distinct_from(seen.verified_at))
+    won = await work.db.execute(update(TargetRow).where(*same).values(**values))
+    return won.rowcount == 1
+
+
+async def list_to_look_at(work: Work, most: int) -> list[KnownTarget]:
+    """Targets of all organizations whose proof is to be looked for again, the longest overdue first."""
+    rows = await work.db.execute(
+        select(TargetRow.__table__).where(TargetRow.verification_due_at <= work.now).order_by(TargetRow.verification_due_at).limit(most)
+    )
+    return [_known(row) for row in rows.mappings()]
+
+
+async def put_off_looks(work: Work, target_ids: Collection[TargetId], until: datetime) -> None:
+    """Nobody else begins them before then, and a look that gets lost is made up for."""
+    await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(verification_due_at=until))
 
 
 async def remove(work: Work, organization_id: OrganizationId, target_id: TargetId) -> bool:
