@@ -39,6 +39,7 @@ from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
 from apviso.server.scans import dispatching, release_routes
 from apviso.server.scans import routes as scans
+from apviso.server.schedules import routes as schedules
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
@@ -59,6 +60,7 @@ ROUTERS = (
     targets.router,
     scans.router,
     findings.router,
+    schedules.router,
     licensing.router,
     organizations.router,
     audit.router,

@@ -24,6 +24,8 @@ from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe_everyone
 from apviso.server.scans.duties import run_timers
+from apviso.server.schedules import store as schedules
+from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
 
@@ -58,9 +60,10 @@ async def forget(turn: Turn, plant: Resources) -> None:
     async with turn() as work:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
+        await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, run_schedules, observe_readiness, forget)
 
 
 async def run_once(plant: Resources) -> None:
