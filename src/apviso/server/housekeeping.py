@@ -28,6 +28,7 @@ from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
+from apviso.server.targets.windows import turn_windows
 
 log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
@@ -63,7 +64,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, run_schedules, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, turn_windows, run_schedules, observe_readiness, forget)
 
 
 async def run_once(plant: Resources) -> None:

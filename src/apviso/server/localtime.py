@@ -59,6 +59,11 @@ def read_windows(kept: Iterable[Mapping[str, Any]] | None) -> tuple[Hours, ...]:
     )
 
 
+def keep_windows(windows: Iterable[Hours]) -> list[dict[str, Any]]:
+    """As the database keeps them, and as people see them."""
+    return [{"days": sorted(one.days), "start": f"{one.start:%H:%M}", "end": f"{one.end:%H:%M}", "timeZone": one.zone} for one in windows]
+
+
 def span_at(windows: Sequence[Hours], now: datetime) -> Span | None:
     """The span that `now` is in, else the next one; windows that meet or overlap are one. None without windows."""
     lasting: Span | None = None

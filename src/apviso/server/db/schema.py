@@ -112,6 +112,10 @@ class TargetRow(Table):
     display_url: Mapped[str] = mapped_column(String(2000))
     scan_url: Mapped[str] = mapped_column(String(2000))
     visibility: Mapped[str] = mapped_column(String(20))
+    # In which scans may start, and the stretch of them that lasts or comes next: both empty where scans may always start.
+    scan_windows: Mapped[list[Any] | None] = mapped_column(JSON)
+    window_opens_at: Mapped[datetime | None] = mapped_column(index=True)
+    window_closes_at: Mapped[datetime | None] = mapped_column(index=True)
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -151,6 +155,7 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.

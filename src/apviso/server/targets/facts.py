@@ -7,16 +7,22 @@ from datetime import datetime
 
 from apviso.protocol.states import Visibility
 from apviso.protocol.wire import OrganizationId, TargetId
+from apviso.server.localtime import Hours
 
 
 @dataclass(frozen=True)
 class KnownTarget:
+    """`window_opens_at` and `window_closes_at`: the stretch of its scan windows that lasts or comes next."""
+
     id: TargetId
     organization_id: OrganizationId
     domain: str
     display_url: str
     scan_url: str
     visibility: Visibility
+    scan_windows: tuple[Hours, ...]
+    window_opens_at: datetime | None
+    window_closes_at: datetime | None
     verified_at: datetime | None
     last_scan_at: datetime | None
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Schedules, and what became of each of their runs"""
+"""Schedules, what became of each of their runs, and the hours in which scans may start"""
 
 from __future__ import annotations
 
@@ -58,8 +58,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("schedule_id", "due_at", name=op.f("pk_schedule_runs")),
     )
     op.create_index(op.f("ix_schedule_runs_due_at"), "schedule_runs", ["due_at"])
+    op.add_column("targets", sa.Column("scan_windows", sa.JSON(), nullable=True))
+    op.add_column("targets", sa.Column("window_opens_at", UtcTime(), nullable=True))
+    op.add_column("targets", sa.Column("window_closes_at", UtcTime(), nullable=True))
+    op.create_index(op.f("ix_targets_window_opens_at"), "targets", ["window_opens_at"])
+    op.create_index(op.f("ix_targets_window_closes_at"), "targets", ["window_closes_at"])
+    op.add_column("runners", sa.Column("maintenance_windows", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("runners", "maintenance_windows")
+    op.drop_index(op.f("ix_targets_window_closes_at"), "targets")
+    op.drop_index(op.f("ix_targets_window_opens_at"), "targets")
+    for name in ("window_closes_at", "window_opens_at", "scan_windows"):
+        op.drop_column("targets", name)
     op.drop_table("schedule_runs")
     op.drop_table("schedules")
