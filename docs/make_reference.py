@@ -140,7 +140,7 @@ def _variable(name: str) -> str:
 
 def _default(value: object) -> str:
     if isinstance(value, timedelta):
-        return code(f"PT{value / timedelta(seconds=1):g}S")
+        return code(f"PT{value / timedelta(seconds=1):.9g}S")
     return "-" if value in (None, "", []) else code(value)
 
 

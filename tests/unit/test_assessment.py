@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from apviso.protocol.readiness import CheckCode, Readiness
 from apviso.protocol.states import AdminState, LicenseState, Visibility
 from apviso.protocol.wire import RunnerId
+from apviso.server.localtime import Hours
 from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess, waiting_for
 from apviso.server.runners.presence import presence_of
 from tests.unit.known import NOW, POLICY, license_, runner, seconds
@@ -38,6 +40,10 @@ SILENT: dict[str, Any] = {"last_contact_at": NOW - seconds(61)}
 PAUSED: dict[str, Any] = {"admin_state": AdminState.PAUSED}
 FAULTY: dict[str, Any] = {"health": {"engineReachable": False}}
 ELSEWHERE: dict[str, Any] = {"capabilities": {"targetVisibilities": ["public"]}}
+# 09:15:32 is in the mornings and not in the nights.
+MORNINGS = Hours(frozenset(range(7)), time(6), time(12), "UTC")
+NIGHTS = Hours(frozenset(range(7)), time(22), time(6), "UTC")
+MAINTAINED: dict[str, Any] = {"maintenance_windows": (MORNINGS,)}
 BUSY: dict[str, Any] = {"live_leases": 1}
 REVOKED: dict[str, Any] = {"revoked_at": NOW}
 NO_LICENSE = license_(can_start_self_hosted_scan=False, license_state=LicenseState.EXPIRED)
@@ -53,9 +59,11 @@ BLOCKED: list[tuple[Question, CheckCode]] = [
     (question(candidate(**PAUSED)), CheckCode.RUNNER_ACCEPTING),
     (question(candidate(**FAULTY)), CheckCode.RUNNER_HEALTHY),
     (question(candidate(**ELSEWHERE)), CheckCode.RUNNER_COMPATIBLE),
+    (question(candidate(**MAINTAINED)), CheckCode.RUNNER_IN_MAINTENANCE),
     (question(candidate(**BUSY)), CheckCode.RUNNER_CAPACITY),
     (question(candidate(), live_leases=10), CheckCode.LICENSE_CAPACITY),
     (question(candidate(), target=replace(TARGET, is_idle=False)), CheckCode.TARGET_IDLE),
+    (question(candidate(), target=replace(TARGET, windows=(NIGHTS,))), CheckCode.SCAN_WINDOW_CLOSED),
     (question(candidate(), not_before=NOW + seconds(1)), CheckCode.RETRY_DELAY),
 ]
 
@@ -85,7 +93,7 @@ def test_checks_come_in_the_order_of_their_list() -> None:
 def test_checks_about_a_target_are_left_out_where_none_is_named() -> None:
     readiness = assess(question(candidate(), target=None))
 
-    assert [check.code for check in readiness.checks] == list(CheckCode)[:-2]
+    assert [check.code for check in readiness.checks] == list(CheckCode)[:-3]
     assert (readiness.ready, readiness.visibility, readiness.visibility_ok) == (True, None, True)
 
 
@@ -181,6 +189,32 @@ def test_proof_of_control_is_asked_of_public_and_staging_targets(target: TargetF
 )
 def test_start_is_estimated_where_only_time_is_in_the_way(asked: Question, expected: float | None) -> None:
     assert assess(asked).estimated_start_at == (None if expected is None else NOW + seconds(expected))
+
+
+HOUR, TODAY = timedelta(hours=1), NOW.replace(hour=0, minute=0, second=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (question(candidate(), target=replace(TARGET, windows=(NIGHTS,))), TODAY + 22 * HOUR),
+        (question(candidate(**MAINTAINED)), TODAY + 12 * HOUR),
+        (question(candidate(**MAINTAINED, **BUSY)), TODAY + 12 * HOUR),
+        # The target's window opens when the runner's begins again, and is still open when that ends.
+        (question(candidate(maintenance_windows=(MORNINGS, NIGHTS)), target=replace(TARGET, windows=(MORNINGS, NIGHTS))), None),
+        (
+            question(
+                candidate(maintenance_windows=(Hours(frozenset(range(7)), time(21), time(23), "UTC"),)),
+                target=replace(TARGET, windows=(NIGHTS,)),
+            ),
+            TODAY + 23 * HOUR,
+        ),
+        (question(named("a", **MAINTAINED), named("b", **SILENT), target=replace(TARGET, windows=(NIGHTS,))), TODAY + 22 * HOUR),
+        (question(candidate(**MAINTAINED, **PAUSED)), None),
+    ],
+)
+def test_next_permitted_start_respects_windows_of_target_and_runner(asked: Question, expected: datetime | None) -> None:
+    assert assess(asked).estimated_start_at == expected
 
 
 def test_waiting_scan_gets_the_same_answer_as_readiness() -> None:

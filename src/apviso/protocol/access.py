@@ -53,7 +53,10 @@ class ApiKeyList(Wire):
 
 
 class AuditEvent(Wire):
-    """Who changed what. `actor` is a token prefix, `runner:<id>`, `operator` (the host's command line) or `system` (a timer)."""
+    """Who changed what.
+
+    `actor` is a token prefix, `runner:<id>`, `schedule:<id>`, `operator` (the host's command line) or `system` (a timer).
+    """
 
     id: str
     at: Instant

@@ -22,9 +22,11 @@ class CheckCode(StrEnum):
     RUNNER_ACCEPTING = "runner_accepting"
     RUNNER_HEALTHY = "runner_healthy"
     RUNNER_COMPATIBLE = "runner_compatible"
+    RUNNER_IN_MAINTENANCE = "runner_in_maintenance"
     RUNNER_CAPACITY = "runner_capacity"
     LICENSE_CAPACITY = "license_capacity"
     TARGET_IDLE = "target_idle"
+    SCAN_WINDOW_CLOSED = "scan_window_closed"
     RETRY_DELAY = "retry_delay"
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.times import Window, Windows
 from apviso.protocol.wire import Facts, Instant, Label, Name, Note, RunnerId, Wire
 
 Labels = Annotated[list[Label], Field(max_length=32)]
@@ -24,6 +25,7 @@ class Runner(Wire):
     admin_note: str | None = None
     admin_until: Instant | None = None
     drain_deadline: Instant | None = None
+    maintenance_windows: list[Window] = []
     accepting_jobs: bool
     version: str
     protocol_version: int
@@ -59,6 +61,8 @@ class RunnerPatch(Wire):
     name: Name | None = None
     labels: Labels | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
+    # During which it takes no new scan.
+    maintenance_windows: Windows | None = None
 
 
 class Pause(Wire):

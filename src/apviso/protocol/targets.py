@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from apviso.protocol.states import VerificationMethod, Visibility
+from apviso.protocol.times import Window, Windows
 from apviso.protocol.wire import Instant, TargetId, Text, Url, Wire
 
 
@@ -15,12 +16,15 @@ class NewTarget(Wire):
     display_url: Url | None = None
     scan_url: Url | None = None
     visibility: Visibility = Visibility.PUBLIC
+    # In which scans may start; without any, always.
+    scan_windows: Windows = []
 
 
 class TargetPatch(Wire):
     display_url: Url | None = None
     scan_url: Url | None = None
     visibility: Visibility | None = None
+    scan_windows: Windows | None = None
 
 
 class Target(Wire):
@@ -33,6 +37,7 @@ class Target(Wire):
     visibility: Visibility
     execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
     auth_config_mode: Literal["runner_local"] = "runner_local"
+    scan_windows: list[Window] = []
     verified: bool
     verified_at: Instant | None
     verification_method: VerificationMethod | None

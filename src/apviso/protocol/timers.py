@@ -42,6 +42,11 @@ class Timers(BaseModel):
     # How long a scan that just left a runner waits for another one before the same runner may take it again.
     prefer_other_runner_for: timedelta = _seconds(30)
 
+    # A server that is restarted or fails over is back before that.
+    schedule_grace: timedelta = _seconds(300)
+    # A year can be looked back on.
+    schedule_runs_kept: timedelta = _seconds(400 * 24 * 3600)
+
     exchange_retry_window: timedelta = _seconds(600)
     token_overlap: timedelta = _seconds(24 * 3600)
     idempotency_kept: timedelta = _seconds(24 * 3600)

@@ -27,6 +27,7 @@ TargetId = NewType("TargetId", str)
 ScanId = NewType("ScanId", str)
 JobId = NewType("JobId", str)
 FindingId = NewType("FindingId", str)
+ScheduleId = NewType("ScheduleId", str)
 
 # Identities are written into URLs and logs; nothing longer is ever issued.
 MAX_ID_LENGTH = 64

@@ -42,6 +42,7 @@ from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
 from apviso.server.scans import dispatching, rechecks, release_routes
 from apviso.server.scans import routes as scans
+from apviso.server.schedules import routes as schedules
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
@@ -66,6 +67,7 @@ ROUTERS = (
     scans.router,
     findings.router,
     reports.router,
+    schedules.router,
     licensing.router,
     organizations.router,
     switches.router,

@@ -95,6 +95,10 @@ class ScanNotFound(Refusal):
     status, code, message = 404, "scan_not_found", "There is no such scan."
 
 
+class ScheduleNotFound(Refusal):
+    status, code, message = 404, "schedule_not_found", "There is no such schedule."
+
+
 class JobNotFound(Refusal):
     status, code, message = 404, "job_not_found", "There is no such job for this runner."
 

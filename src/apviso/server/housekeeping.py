@@ -26,8 +26,11 @@ from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe_everyone
 from apviso.server.scans.duties import run_timers
+from apviso.server.schedules import store as schedules
+from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
+from apviso.server.targets.windows import turn_windows
 
 log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
@@ -60,9 +63,20 @@ async def forget(turn: Turn, plant: Resources) -> None:
     async with turn() as work:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
+        await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, end_accepted_risks, observe_readiness, write_reports, forget)
+DUTIES: tuple[Duty, ...] = (
+    run_timers,
+    watch_runners,
+    end_pauses,
+    end_accepted_risks,
+    turn_windows,
+    run_schedules,
+    observe_readiness,
+    write_reports,
+    forget,
+)
 
 
 async def run_once(plant: Resources) -> None:

@@ -33,6 +33,7 @@ TAGS = [
     {"name": "runners", "description": "Enroll runners, watch them, ask why a scan may not start."},
     {"name": "targets", "description": "The applications to be tested."},
     {"name": "scans", "description": "Start, watch and cancel scans; read their log and report."},
+    {"name": "schedules", "description": "Scans that start by themselves, and what became of each run."},
     {"name": "findings", "description": "What scans found, and what became of it."},
     {"name": "events", "description": "Live events of the organization."},
     {"name": "administration", "description": "API keys, license and audit trail."},

@@ -7,7 +7,20 @@ from functools import cache
 
 from pydantic import JsonValue
 
-from apviso.protocol import access, daemon, findings, licenses, limits, readiness, runners, scan_events, scans, targets, verification
+from apviso.protocol import (
+    access,
+    daemon,
+    findings,
+    licenses,
+    limits,
+    readiness,
+    runners,
+    scan_events,
+    scans,
+    schedules,
+    targets,
+    verification,
+)
 from apviso.protocol.states import (
     AdminState,
     EndReason,
@@ -22,7 +35,7 @@ from apviso.protocol.states import (
     UserStatus,
     Visibility,
 )
-from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, TargetId, Wire
+from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId, Wire
 from apviso.server.health import Health
 from apviso.server.reports import as_markdown, formats
 from apviso.server.reports.document import build, summary
@@ -31,6 +44,7 @@ NOW = datetime(2026, 5, 3, 9, 15, 32, tzinfo=UTC)
 RUNNER, TARGET = RunnerId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c01"), TargetId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c02")
 SCAN, JOB = ScanId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c03"), JobId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c04")
 FINDING = FindingId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c05")
+SCHEDULE = ScheduleId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c08")
 KEY, EVENT = "019de1f0-3a00-7c41-8d52-6b1f0a7e4c06", "019de1f0-3a00-7c41-8d52-6b1f0a7e4c07"
 PREFIX, SITE = "a1b2c3d4e5f6", "https://intranet.example.com"
 FIRST = {"total": 1, "page": 1, "limit": 50, "total_pages": 1}
@@ -194,6 +208,33 @@ STATUS_CHANGE = findings.StatusChange(
     scan_id=None,
 )
 REPORT = build(SCAN_SHOWN, TARGET_SENT, [FINDING_SHOWN], None, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
+SCHEDULE_SHOWN = schedules.DetailedSchedule(
+    id=SCHEDULE,
+    target_id=TARGET,
+    runner_id=None,
+    frequency=schedules.Frequency.WEEKLY,
+    hour=2,
+    minute=30,
+    day_of_week=0,
+    day_of_month=None,
+    cron=None,
+    time_zone="Europe/Berlin",
+    model_preset=ModelPreset.LOW,
+    when_unavailable="queue",
+    if_missed=schedules.IfMissed.SKIP,
+    enabled=True,
+    next_run_at=datetime(2026, 5, 10, 0, 30, tzinfo=UTC),
+    next_runs=[datetime(2026, 5, 10, 0, 30, tzinfo=UTC) + timedelta(weeks=number) for number in range(5)],
+    created_at=NOW,
+)
+SCHEDULE_RUN = schedules.ScheduleRun(
+    due_at=NOW,
+    judged_at=NOW,
+    outcome=schedules.RunOutcome.SKIPPED,
+    reason_code="scan_already_active",
+    reason="A scan of this target is active already.",
+    scan_id=None,
+)
 API_KEY = access.ApiKey(
     id=KEY,
     name="ci",
@@ -244,6 +285,9 @@ ANSWERS: tuple[Wire, ...] = (
     scans.CreatedScan(scan=QUEUED, job=SCAN_JOB),
     scans.ScanAnswer(scan=SCAN_SHOWN),
     scans.ScanList(scans=[SCAN_SHOWN], **FIRST),
+    schedules.ScheduleAnswer(schedule=SCHEDULE_SHOWN),
+    schedules.ScheduleList(schedules=[schedules.Schedule(**SCHEDULE_SHOWN.model_dump(exclude={"next_runs"}))], **FIRST),
+    schedules.ScheduleRunList(runs=[SCHEDULE_RUN], **FIRST),
     scans.ScanLog(
         attempt=1,
         events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}],

@@ -19,6 +19,7 @@ ADVICE = {
     "runner_not_found": "Check the id. Runners of another organization are not shown.",
     "target_not_found": "Check the id. Targets of another organization are not shown.",
     "scan_not_found": "Check the id. Scans of another organization are not shown.",
+    "schedule_not_found": "Check the id. Schedules of another organization are not shown; a deleted target takes its schedules with it.",
     "job_not_found": "The job is unknown or belongs to another runner. Drop it and claim again.",
     "finding_not_found": "Check the id. Findings of another organization are not shown.",
     "enrollment_token_not_found": "The token was used, revoked or has expired; there is nothing left to do.",

@@ -298,6 +298,11 @@ async def _(stage: Stage) -> httpx2.Response:
     return await stage.acme.get("/scans/unknown")
 
 
+@reaches("schedule_not_found")
+async def _(stage: Stage) -> httpx2.Response:
+    return await stage.acme.get("/schedules/unknown")
+
+
 @reaches("job_not_found")
 async def _(stage: Stage) -> httpx2.Response:
     return await stage.runner.call("POST", "/jobs/unknown/lease", {"attempt": 1})

@@ -26,6 +26,7 @@ async def test_create_target_with_domain_alone_gets_the_defaults(acme: Organizat
         "visibility": "public",
         "executionMode": "self_hosted_runner",
         "authConfigMode": "runner_local",
+        "scanWindows": [],
         "verified": False,
         "verifiedAt": None,
         "verificationMethod": None,

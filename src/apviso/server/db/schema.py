@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, I
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, TargetId
+from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -57,6 +57,7 @@ class Table(DeclarativeBase):
         ScanId: _ID,
         JobId: _ID,
         FindingId: _ID,
+        ScheduleId: _ID,
         dict[str, Any]: JSON,
         list[str]: JSON,
     }
@@ -118,6 +119,10 @@ class TargetRow(Table):
     display_url: Mapped[str] = mapped_column(String(2000))
     scan_url: Mapped[str] = mapped_column(String(2000))
     visibility: Mapped[str] = mapped_column(String(20))
+    # In which scans may start, and the stretch of them that lasts or comes next: both empty where scans may always start.
+    scan_windows: Mapped[list[Any] | None] = mapped_column(JSON)
+    window_opens_at: Mapped[datetime | None] = mapped_column(index=True)
+    window_closes_at: Mapped[datetime | None] = mapped_column(index=True)
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -164,6 +169,7 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.
@@ -336,6 +342,45 @@ class SupersededEventRow(Table):
     attempt: Mapped[int]
     received_at: Mapped[datetime]
     events: Mapped[list[str]]
+
+
+class ScheduleRow(Table):
+    """When a target is scanned by itself. What is due is found by `next_run_at`, which was decided at `decided_at`."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (Index(None, "organization_id", "created_at"),)
+    id: Mapped[ScheduleId] = mapped_column(primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    target_id: Mapped[TargetId] = mapped_column(ForeignKey("targets.id", ondelete="CASCADE"), index=True)
+    runner_id: Mapped[RunnerId | None] = mapped_column(ForeignKey("runners.id"))
+    frequency: Mapped[str | None] = mapped_column(String(10))
+    hour: Mapped[int | None]
+    minute: Mapped[int | None]
+    day_of_week: Mapped[int | None]
+    day_of_month: Mapped[int | None]
+    cron: Mapped[str | None] = mapped_column(String(100))
+    time_zone: Mapped[str] = mapped_column(String(64))
+    since: Mapped[datetime]
+    model_preset: Mapped[str] = mapped_column(String(10))
+    when_unavailable: Mapped[str] = mapped_column(String(10))
+    if_missed: Mapped[str] = mapped_column(String(10))
+    enabled: Mapped[bool]
+    next_run_at: Mapped[datetime | None] = mapped_column(index=True)
+    decided_at: Mapped[datetime] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+
+
+class ScheduleRunRow(Table):
+    """What became of one run. Its key keeps two processes, and a clock that goes back, from starting it twice."""
+
+    __tablename__ = "schedule_runs"
+    schedule_id: Mapped[ScheduleId] = mapped_column(ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(primary_key=True, index=True)
+    judged_at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(String(10))
+    reason_code: Mapped[str | None] = mapped_column(String(60))
+    reason: Mapped[str] = mapped_column(Text)
+    scan_id: Mapped[ScanId | None] = mapped_column(ForeignKey("scans.id"))
 
 
 class FindingRow(Table):

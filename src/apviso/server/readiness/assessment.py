@@ -12,8 +12,9 @@ from apviso.protocol.licenses import License
 from apviso.protocol.readiness import Check, CheckCode, Readiness, RunnerSummary, WaitingFor
 from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, AdminState, RunnerStatus, Visibility
 from apviso.protocol.wire import RunnerId, format_instant
+from apviso.server.localtime import Hours, is_within, next_closing, next_opening
 from apviso.server.runners.facts import RunnerFacts
-from apviso.server.runners.presence import Presence, admin_state_at
+from apviso.server.runners.presence import Presence, admin_state_at, is_in_maintenance
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TargetFacts:
     """The target in question. `is_idle` and `idle_after` tell whether an earlier scan may still touch it.
 
     `needs_proof` is the organization's switch; at `proof_lost_at` a proof that is missing now is lost.
+    `windows`: when scans may start; without any, always.
     """
 
     visibility: Visibility
@@ -38,6 +40,7 @@ class TargetFacts:
     proof_lost_at: datetime | None = None
     is_idle: bool = True
     idle_after: datetime | None = None
+    windows: tuple[Hours, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ _RUNNER_CODES = frozenset(
         CheckCode.RUNNER_ACCEPTING,
         CheckCode.RUNNER_HEALTHY,
         CheckCode.RUNNER_COMPATIBLE,
+        CheckCode.RUNNER_IN_MAINTENANCE,
     }
 )
 
@@ -177,6 +181,7 @@ class _Stages:
     question: Question
     checks: list[Check] = field(default_factory=list)
     listed: list[Candidate] = field(default_factory=list)
+    compatible: list[Candidate] = field(default_factory=list)
     able: list[Candidate] = field(default_factory=list)
     selected: RunnerId | None = None
 
@@ -196,7 +201,8 @@ class _Stages:
             (CheckCode.RUNNER_COMPATIBLE, self._can_reach, _tell_compatible),
         ):
             left = self._judge(code, keep, tell, left)
-        self.able = left
+        self.compatible = left
+        self.able = left = self._judge(CheckCode.RUNNER_IN_MAINTENANCE, self._is_working, _tell_maintenance, left)
         free = self._judge(CheckCode.RUNNER_CAPACITY, _has_slot, _tell_capacity, left)
         chosen = min(free or left, key=lambda candidate: (-candidate.facts.free_slots, candidate.facts.id), default=None)
         self.selected = chosen.facts.id if chosen else None
@@ -213,6 +219,9 @@ class _Stages:
 
     def _is_enabled(self, candidate: Candidate) -> bool:
         return admin_state_at(candidate.facts, self.question.now) is AdminState.ENABLED
+
+    def _is_working(self, candidate: Candidate) -> bool:
+        return not is_in_maintenance(candidate.facts, self.question.now)
 
     def _can_reach(self, candidate: Candidate) -> bool:
         return self.question.target is None or candidate.facts.can_reach(self.question.target.visibility)
@@ -301,6 +310,14 @@ def _tell_compatible(told: _Told) -> _Telling:
     return _Telling(message, f"Enroll a runner that takes {target.visibility} targets.", len(told.kept))
 
 
+def _tell_maintenance(told: _Told) -> _Telling:
+    if told.kept:
+        return _Telling(f"{len(told.kept)} outside maintenance windows.", "", len(told.kept))
+    until = min(next_closing(c.facts.maintenance_windows, told.question.now) for c in told.before)
+    message = f"{told.names} takes no new scan in its maintenance window, which lasts until {format_instant(until)}."
+    return _Telling(message, "Wait; it takes scans again by itself. Or change `maintenanceWindows` of the runner.", 0)
+
+
 def _tell_capacity(told: _Told) -> _Telling:
     used, slots = sum(c.facts.live_leases for c in told.before), sum(c.facts.slots for c in told.before)
     free = sum(c.facts.free_slots for c in told.before)
@@ -332,6 +349,7 @@ def _target_checks(question: Question) -> list[Check]:
         )
         observed = "idle" if target.is_idle else SETTLING if target.idle_after else SCANNED
         checks.append(_check(CheckCode.TARGET_IDLE, target.is_idle, message, observed, "idle", "Wait for it to end, or cancel it."))
+        checks.append(_window_check(target, question.now))
     if question.not_before is not None:
         is_due = question.not_before <= question.now
         message = "The next attempt is due." if is_due else f"The next attempt waits until {format_instant(question.not_before)}."
@@ -340,7 +358,31 @@ def _target_checks(question: Question) -> list[Check]:
     return checks
 
 
-_PASSES_BY_TIME = frozenset({CheckCode.RUNNER_CAPACITY, CheckCode.LICENSE_CAPACITY, CheckCode.TARGET_IDLE, CheckCode.RETRY_DELAY})
+def _window_check(target: TargetFacts, now: datetime) -> Check:
+    is_open = not target.windows or is_within(target.windows, now)
+    opens = format_instant(next_opening(target.windows, now))
+    return _check(
+        CheckCode.SCAN_WINDOW_CLOSED,
+        is_open,
+        f"No scan of this target may start before {opens}." if not is_open else "Scans of this target may start now.",
+        "open" if is_open else "closed",
+        "open",
+        f"Wait until {opens}, or change `scanWindows` of the target.",
+    )
+
+
+_PASSES_BY_TIME = frozenset(
+    {
+        CheckCode.RUNNER_IN_MAINTENANCE,
+        CheckCode.RUNNER_CAPACITY,
+        CheckCode.LICENSE_CAPACITY,
+        CheckCode.TARGET_IDLE,
+        CheckCode.SCAN_WINDOW_CLOSED,
+        CheckCode.RETRY_DELAY,
+    }
+)
+# Each turn is one window later; windows that leave no common moment are not waited for.
+_TURNS_LOOKED_AT = 30
 
 
 def _estimate(question: Question, failed: list[Check], stages: _Stages) -> datetime | None:
@@ -348,8 +390,13 @@ def _estimate(question: Question, failed: list[Check], stages: _Stages) -> datet
     if any(check.code not in _PASSES_BY_TIME for check in failed):
         return None
     moments: list[datetime] = []
+    in_maintenance = not stages.able
     for check in failed:
         match check.code:
+            case CheckCode.SCAN_WINDOW_CLOSED | CheckCode.RUNNER_IN_MAINTENANCE:
+                pass
+            case CheckCode.RUNNER_CAPACITY if in_maintenance:
+                pass
             case CheckCode.RETRY_DELAY:
                 moments.append(question.not_before or question.now)
             case CheckCode.TARGET_IDLE if question.target and question.target.idle_after:
@@ -359,4 +406,16 @@ def _estimate(question: Question, failed: list[Check], stages: _Stages) -> datet
                 if not ends:
                     return None
                 moments.append(min(ends))
-    return max([*moments, question.now])
+    return _permitted(question, stages.compatible, max([*moments, question.now]))
+
+
+def _permitted(question: Question, runners: Sequence[Candidate], moment: datetime) -> datetime | None:
+    """The first moment from then on at which the target's windows are open and one of these is outside maintenance."""
+    windows = question.target.windows if question.target is not None else ()
+    for _ in range(_TURNS_LOOKED_AT):
+        opens = next_opening(windows, moment)
+        free = min((next_closing(candidate.facts.maintenance_windows, opens) for candidate in runners), default=opens)
+        if free == moment:
+            return moment
+        moment = free
+    return None

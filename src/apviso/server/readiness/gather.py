@@ -75,7 +75,13 @@ async def readiness_of(work: Work, plant: Resources, organization_id: Organizati
 async def target_facts(work: Work, organization_id: OrganizationId, target_id: str, for_scan: ScanId | None) -> TargetFacts:
     target = await targets.get(work, organization_id, target_id)
     organization = await organizations.get(work, organization_id)
-    facts = TargetFacts(target.visibility, target.verified_at is not None, organization.requires_verification, lost_at(target))
+    facts = TargetFacts(
+        target.visibility,
+        target.verified_at is not None,
+        organization.requires_verification,
+        lost_at(target),
+        windows=target.scan_windows,
+    )
     touched = await store.touched_until(work, target.id, for_scan)
     return facts if touched is None else replace(facts, is_idle=False, idle_after=touched.until)
 

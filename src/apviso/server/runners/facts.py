@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from apviso.protocol.states import AdminState, RunnerStatus, Visibility
 from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.server.localtime import Hours
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class RunnerFacts:
     observed_status: RunnerStatus | None
     observed_reasons: list[str] | None
     live_leases: int
+    maintenance_windows: tuple[Hours, ...] = ()
 
     def changed(self, changes: Mapping[str, object]) -> RunnerFacts:
         """Another record with these fields changed. `dataclasses.replace` would set every field anew, and each heartbeat comes by here."""

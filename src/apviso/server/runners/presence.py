@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerStatus, Silence
 from apviso.protocol.timers import Timers
+from apviso.server.localtime import is_within, next_turn
 from apviso.server.runners.facts import RunnerFacts
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -54,7 +55,8 @@ def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> P
     if silence is not None:
         return Presence(RunnerStatus.OFFLINE, (silence[0],), is_accepting=False, since=silence[1])
     faults = tuple(faults_of(runner, now, policy))
-    is_accepting = admin_state_at(runner, now) is AdminState.ENABLED and not BLOCKING_FAULTS.intersection(faults)
+    is_enabled = admin_state_at(runner, now) is AdminState.ENABLED and not is_in_maintenance(runner, now)
+    is_accepting = is_enabled and not BLOCKING_FAULTS.intersection(faults)
     return Presence(RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE, faults, is_accepting)
 
 
@@ -70,6 +72,9 @@ def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> d
     moments = [] if runner.revoked_at is not None else [policy.amnesty_until, *(since + span for since, span in spans if since is not None)]
     if runner.admin_until is not None:
         moments.append(runner.admin_until)
+    turn = next_turn(runner.maintenance_windows, now)
+    if turn is not None:
+        moments.append(turn)
     return min((moment for moment in moments if moment > now), default=None)
 
 
@@ -78,6 +83,11 @@ def admin_state_at(runner: RunnerFacts, now: datetime) -> AdminState:
     if runner.admin_until is not None and runner.admin_until <= now:
         return AdminState.ENABLED
     return runner.admin_state
+
+
+def is_in_maintenance(runner: RunnerFacts, now: datetime) -> bool:
+    """Whether one of its maintenance windows is open."""
+    return bool(runner.maintenance_windows) and is_within(runner.maintenance_windows, now)
 
 
 def _silence(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> tuple[Silence, datetime] | None:

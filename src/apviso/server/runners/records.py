@@ -90,5 +90,8 @@ def _record(facts: RunnerFacts, now: datetime, policy: PresencePolicy) -> Record
     presence = presence_of(facts, now, policy)
     shown = written(facts, presence, now)
     state, reach = admin_state_at(facts, now), facts.capabilities.get("targetVisibilities")
-    standing = (presence.status, presence.reasons, state, facts.slots, facts.live_leases, facts.configured_concurrency, facts.name, reach)
+    standing = (
+        *(presence.status, presence.reasons, presence.is_accepting, state, reach),
+        *(facts.slots, facts.live_leases, facts.configured_concurrency, facts.name, facts.maintenance_windows),
+    )
     return Record(facts, presence, shown, next_change(facts, now, policy), standing)

@@ -56,9 +56,14 @@ async def edit_runner(
     work: Writing,
     plant: Plant,
 ) -> RunnerAnswer:
-    """Rename, relabel, or allow fewer scans at once than the runner offers (`maxConcurrency: null` lifts that)."""
+    """Rename, relabel, or allow fewer scans at once than the runner offers (`maxConcurrency: null` lifts that).
+
+    In its `maintenanceWindows` it takes no new scan; those that run go on.
+    """
     given = patch.model_dump(include=patch.model_fields_set)
     values = {name: value for name, value in given.items() if value is not None or name == "max_concurrency"}
+    if patch.maintenance_windows is not None:
+        values["maintenance_windows"] = [window.model_dump(by_alias=True) for window in patch.maintenance_windows]
     return await _change(work, plant, caller, id, "runner.edited", values) if values else await _show(work, plant, caller, id)
 
 

@@ -20,6 +20,7 @@ from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
+from apviso.server.localtime import read_windows
 from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy
@@ -47,6 +48,7 @@ def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
             **row,
             "admin_state": AdminState(row["admin_state"]),
             "observed_status": RunnerStatus(observed) if observed else None,
+            "maintenance_windows": read_windows(row["maintenance_windows"]),
         }
     )
 

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from apviso.protocol.runners import Runner
 from apviso.protocol.states import RunnerStatus
 from apviso.protocol.wire import format_instant
+from apviso.server.localtime import keep_windows
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, admin_state_at
 
@@ -41,6 +42,7 @@ def _values(runner: RunnerFacts, presence: Presence, now: datetime) -> dict[str,
         "admin_note": runner.admin_note if has_state else None,
         "admin_until": runner.admin_until if has_state else None,
         "drain_deadline": runner.drain_deadline,
+        "maintenance_windows": keep_windows(runner.maintenance_windows),
         "accepting_jobs": presence.is_accepting,
         "version": runner.version,
         "protocol_version": runner.protocol_version,

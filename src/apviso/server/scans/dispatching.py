@@ -15,6 +15,7 @@ from apviso.server.errors import DatabaseUnavailable
 from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.claiming import OUTLOOK_KEPT, Outlook, Ticket, look_out, other_since, take
+from apviso.server.scans.leases import MAINTENANCE
 from apviso.server.scans.matching import Taker, match
 from apviso.server.waiting import Line, Outcome, Place
 
@@ -51,7 +52,7 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
 def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook: Outlook) -> list[tuple[ScanId, Standing]]:
     """Who is to get what. Whoever is chosen is in hand: nothing else ends its wait."""
     for place in line.places:
-        if not place.asked.is_judged or _is_refused_by_license(place.asked):
+        if not place.asked.is_judged or _is_refused_by_license(place.asked) or _stands_by_the_clock(place.asked):
             place.asked.judge(plant, outlook, outlook.at)
     takers = (
         Taker(place.runner_id, place.asked.visibilities, place, place.asked.runner.free_slots)
@@ -68,6 +69,11 @@ def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook:
 def _is_refused_by_license(ticket: Ticket) -> bool:
     # Everything else that refuses a runner is a change of the runner, of which it is told.
     return ticket.refusal is not None and ticket.refusal.startswith("license_")
+
+
+def _stands_by_the_clock(ticket: Ticket) -> bool:
+    # Its hours of maintenance begin and end without a word.
+    return bool(ticket.runner.maintenance_windows) and ticket.refusal in (None, MAINTENANCE)
 
 
 async def _give(plant: Resources, organization_id: OrganizationId, chosen: list[tuple[ScanId, Standing]]) -> None:

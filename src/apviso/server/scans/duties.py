@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
+from apviso.server.localtime import next_opening
 from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources, Turn
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
+from apviso.server.targets import store as targets
 
 # One that fails takes no more than these with it, and nobody waits long for a lock.
 SCANS_AT_ONCE = 20
@@ -29,10 +32,17 @@ async def run_timers(turn: Turn, plant: Resources) -> None:
                 # Its runner may have renewed since it was found: judged once nobody else can change it.
                 scan = await store.get_locked(work, organization_id, scan_id)
                 attempt = await store.find_live(work, scan)
-                what = due(scan, attempt, work.now, plant.amnesty_until, timers)
+                what = due(scan, attempt, work.now, plant.amnesty_until, timers, await _first_chance(work, scan))
                 if what is not None:
                     work.afterwards.append(partial(timer_ran_out, what))
                     await _act(work, plant, scan, attempt, what)
+
+
+async def _first_chance(work: Work, scan: ScanFacts) -> datetime | None:
+    if scan.status is not ScanStatus.PENDING_RUNNER:
+        return None
+    target = await targets.get(work, scan.organization_id, scan.target_id)
+    return next_opening(target.scan_windows, scan.created_at)
 
 
 async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFacts | None, what: Due) -> None:

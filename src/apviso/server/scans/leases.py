@@ -10,8 +10,10 @@ from apviso.protocol.timers import Timers
 from apviso.protocol.wire import RunnerId
 from apviso.server.errors import LeaseLost
 from apviso.server.runners.facts import RunnerFacts
-from apviso.server.runners.presence import Presence, admin_state_at
+from apviso.server.runners.presence import Presence, admin_state_at, is_in_maintenance
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
+
+MAINTENANCE = "maintenance"
 
 
 def holder_of(scan: ScanFacts, attempt: AttemptFacts | None, runner_id: RunnerId) -> AttemptFacts:
@@ -45,6 +47,8 @@ def why_not_claim(
     state = admin_state_at(runner, now)
     if state is not AdminState.ENABLED:
         return state
+    if is_in_maintenance(runner, now):
+        return MAINTENANCE
     if runner.goodbye_at is not None:
         return "said_goodbye"
     if presence.blocking_faults:

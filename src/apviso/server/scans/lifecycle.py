@@ -66,13 +66,24 @@ class Due(StrEnum):
     CANCEL_FORCED = "cancel_forced"
 
 
-def due(scan: ScanFacts, attempt: AttemptFacts | None, now: datetime, amnesty_until: datetime, timers: Timers) -> Due | None:
-    """The timer of this scan that has run out at `now`, the most final first. In amnesty no lease expires."""
+def due(
+    scan: ScanFacts,
+    attempt: AttemptFacts | None,
+    now: datetime,
+    amnesty_until: datetime,
+    timers: Timers,
+    first_chance_at: datetime | None = None,
+) -> Due | None:
+    """The timer of this scan that has run out at `now`, the most final first. In amnesty no lease expires.
+
+    `first_chance_at`: when the target's scan windows first let it start; it has not waited for a runner before.
+    """
     if scan.is_final:
         return None
     if scan.status is ScanStatus.PENDING_RUNNER:
         # After a failure the wait begins anew; a scan that no runner ever started has waited since it was asked for.
         since = scan.not_before if scan.infrastructure_failures and scan.not_before else scan.created_at
+        since = max(since, first_chance_at or since)
         return Due.QUEUE_TIMEOUT if now - since >= timers.queue_timeout else None
     if attempt is None:
         return None

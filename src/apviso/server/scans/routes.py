@@ -6,13 +6,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-import uuid_utils
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import Response
 
 from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import EndReason, ScanStatus
-from apviso.protocol.wire import JobId, ScanId, format_instant
+from apviso.protocol.wire import ScanId, format_instant
 from apviso.server.access import Caller, ScansReader, ScansWriter, is_still_valid
 from apviso.server.audit import store as audit
 from apviso.server.errors import (
@@ -99,14 +98,7 @@ async def start_scan(
     """
 
     async def create() -> CreatedScan:
-        target, complete = await starting.permit(work, plant, caller.organization_id, wanted)
-        scan_id, job_id = ScanId(str(uuid_utils.uuid7())), JobId(str(uuid_utils.uuid7()))
-        if not await store.add(work, caller.organization_id, scan_id, job_id, complete, target.id, target.visibility):
-            raise ScanAlreadyActive
-        scan = await store.get(work, caller.organization_id, scan_id)
-        tell(work, scan, "created")
-        details = {"targetId": target.id, "modelPreset": complete.model_preset}
-        await audit.record(work, caller.organization_id, caller.actor, "scan.created", ("scan", scan_id), caller.request_id, **details)
+        scan = (await starting.start(work, plant, caller.organization_id, wanted, actor=caller.actor, request_id=caller.request_id)).scan
         return CreatedScan(scan=(await show(work, plant, [scan]))[0], job=job(scan))
 
     return await once.create(CreatedScan, create)

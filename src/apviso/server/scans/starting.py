@@ -1,12 +1,17 @@
-"""Decides whether a scan may be queued, from the same readiness answer that people see."""
+"""Queues a scan, whoever wants it, or refuses it, by the same readiness answer that people see."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+import uuid_utils
 
 from apviso.protocol.findings import MAX_RETESTED
 from apviso.protocol.readiness import CheckCode, Readiness
 from apviso.protocol.scans import NewScan
 from apviso.protocol.states import ModelPreset
-from apviso.protocol.wire import OrganizationId, TargetId
+from apviso.protocol.wire import JobId, OrganizationId, ScanId, TargetId
+from apviso.server.audit import store as audit
 from apviso.server.db import findings
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
@@ -23,6 +28,8 @@ from apviso.server.readiness.assessment import SCANNED, assess
 from apviso.server.readiness.gather import gather
 from apviso.server.resources import Resources
 from apviso.server.scans import store
+from apviso.server.scans.ending import tell
+from apviso.server.scans.facts import ScanFacts
 from apviso.server.targets import store as targets
 from apviso.server.targets.store import KnownTarget
 
@@ -35,15 +42,38 @@ _FINAL: dict[CheckCode, type[Refusal]] = {
 _MENDED_BY_WAITING: dict[CheckCode, type[Refusal]] = {CheckCode.LICENSE_CAPACITY: LicenseLimitReached}
 
 
-async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> tuple[KnownTarget, NewScan]:
-    """The target and what exactly is to be scanned, if that may be queued now.
+@dataclass(frozen=True)
+class Started:
+    """A scan in the queue; `readiness` says whether a runner could take it at once."""
+
+    scan: ScanFacts
+    readiness: Readiness
+
+
+async def start(
+    work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan, *, actor: str, request_id: str | None = None
+) -> Started:
+    """Queue a scan. Raises the refusal that fits; then nothing was changed."""
+    target, complete, readiness = await permit(work, plant, organization_id, wanted)
+    scan_id, job_id = ScanId(str(uuid_utils.uuid7())), JobId(str(uuid_utils.uuid7()))
+    if not await store.add(work, organization_id, scan_id, job_id, complete, target.id, target.visibility):
+        raise ScanAlreadyActive
+    scan = await store.get(work, organization_id, scan_id)
+    tell(work, scan, "created")
+    details = {"targetId": target.id, "modelPreset": complete.model_preset}
+    await audit.record(work, organization_id, actor, "scan.created", ("scan", scan_id), request_id, **details)
+    return Started(scan, readiness)
+
+
+async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> tuple[KnownTarget, NewScan, Readiness]:
+    """The target, what exactly is to be scanned, and how ready it is, if that may be queued now.
 
     Raises the refusal that fits, with the readiness checks where they explain it."""
     target = await targets.get_locked(work, organization_id, wanted.target_id)
     wanted = await _complete(work, organization_id, wanted)
     readiness = assess(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
     refuse(readiness, is_queued=wanted.when_unavailable == "queue")
-    return target, wanted
+    return target, wanted, readiness
 
 
 def refuse(readiness: Readiness, *, is_queued: bool) -> None:

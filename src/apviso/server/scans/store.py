@@ -34,7 +34,7 @@ from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATU
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow
+from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
@@ -201,9 +201,13 @@ _IS_PENDING = ScanRow.status == literal_column(f"'{ScanStatus.PENDING_RUNNER}'")
 
 def _is_claimable(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now)
-    return and_(
-        _IS_PENDING, ScanRow.cancel_requested_at.is_(None), or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now), ~still_touched
+    is_closed = exists().where(
+        TargetRow.id == ScanRow.target_id,
+        TargetRow.window_opens_at.is_not(None),
+        or_(TargetRow.window_opens_at > now, TargetRow.window_closes_at <= now),
     )
+    is_due = or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now)
+    return and_(_IS_PENDING, ScanRow.cancel_requested_at.is_(None), is_due, ~still_touched, ~is_closed)
 
 
 async def list_claimable(work: Work, organization_id: OrganizationId, most: int, other_since: datetime) -> list[WaitingScan]:

@@ -7,11 +7,15 @@ from datetime import datetime
 
 from apviso.protocol.states import VerificationMethod, Visibility
 from apviso.protocol.wire import OrganizationId, TargetId
+from apviso.server.localtime import Hours
 
 
 @dataclass(frozen=True)
 class KnownTarget:
-    """Times of the proof: when it was first seen, looked for last, missed first in a row (None while it is there), and is due next."""
+    """`window_opens_at` and `window_closes_at`: the stretch of its scan windows that lasts or comes next.
+
+    Times of the proof: when it was first seen, looked for last, missed first in a row (None while it is there), and is due next.
+    """
 
     id: TargetId
     organization_id: OrganizationId
@@ -19,6 +23,9 @@ class KnownTarget:
     display_url: str
     scan_url: str
     visibility: Visibility
+    scan_windows: tuple[Hours, ...]
+    window_opens_at: datetime | None
+    window_closes_at: datetime | None
     verified_at: datetime | None
     last_scan_at: datetime | None
     created_at: datetime

@@ -35,14 +35,17 @@ from apviso.server.errors import (
 from apviso.server.idempotency import Idempotent
 from apviso.server.licensing import store as licensing
 from apviso.server.licensing.current import current_license
+from apviso.server.localtime import keep_windows
 from apviso.server.organizations import store as organizations
 from apviso.server.paging import Paged
 from apviso.server.resources import Plant, Reading, Writing
+from apviso.server.signals import jobs_topic
 from apviso.server.targets import store
 from apviso.server.targets.admission import Addresses, Edit, check_license, check_room, check_visibility, read_addresses, read_edit
 from apviso.server.targets.facts import KnownTarget
 from apviso.server.targets.proof import NOT_PROVED, new_token
 from apviso.server.targets.store import wire
+from apviso.server.targets.windows import of_wire, stretch
 
 router = APIRouter(prefix="/api/v1/targets", tags=["targets"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RateLimited)
@@ -94,7 +97,10 @@ async def edit_target(
     plant: Plant,
     work: Writing,
 ) -> TargetAnswer:
-    """Change URLs or visibility. Another scanned host or visibility is judged like a new target, and its proof of control ends."""
+    """Change URLs, visibility or the windows in which scans may start.
+
+    Another scanned host or visibility is judged like a new target, and its proof of control ends.
+    """
     target = await store.get_locked(work, caller.organization_id, id)
     edit = read_edit(target, patch)
     if edit.is_other:
@@ -102,6 +108,10 @@ async def edit_target(
             raise ScanAlreadyActive("A scan of this target is active; what it may touch cannot change until it has ended.")
         check_license(await current_license(work, plant, caller.organization_id), edit.visibility)
     values = _changes(target, edit)
+    if patch.scan_windows is not None and of_wire(patch.scan_windows) != target.scan_windows:
+        windows = of_wire(patch.scan_windows)
+        values |= {"scan_windows": keep_windows(windows), **stretch(windows, work.now)}
+        work.hints.add(jobs_topic(caller.organization_id))
     if values:
         await store.edit(work, caller.organization_id, target.id, **values)
         changed = {name: str(value) for name, value in values.items()}
@@ -119,6 +129,7 @@ async def delete_target(id: str, caller: TargetsWriter, work: Writing) -> None:
 
 
 def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) -> KnownTarget:
+    windows = of_wire(wanted.scan_windows)
     return KnownTarget(
         id=TargetId(str(uuid_utils.uuid7())),
         organization_id=caller.organization_id,
@@ -126,6 +137,8 @@ def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) ->
         display_url=addresses.display_url.text,
         scan_url=addresses.scan_url.text,
         visibility=wanted.visibility,
+        scan_windows=windows,
+        **stretch(windows, work.now),
         verified_at=None,
         last_scan_at=None,
         created_at=work.now,

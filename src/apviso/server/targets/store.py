@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import RowMapping, delete, exists, func, select, update
+from sqlalchemy import RowMapping, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.states import ACTIVE_STATUSES, VerificationMethod, Visibility
@@ -16,8 +16,12 @@ from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import RunnerRow, ScanRow, TargetRow
 from apviso.server.errors import TargetNotFound
+from apviso.server.localtime import keep_windows, read_windows
 from apviso.server.paging import Page
 from apviso.server.targets.facts import KnownTarget as KnownTarget
+
+# Windows come again every week.
+FURTHEST_WINDOW = timedelta(days=8)
 
 
 def wire(target: KnownTarget) -> Target:
@@ -27,6 +31,7 @@ def wire(target: KnownTarget) -> Target:
         display_url=target.display_url,
         scan_url=target.scan_url,
         visibility=target.visibility,
+        scan_windows=keep_windows(target.scan_windows),
         verified=target.verified_at is not None,
         verified_at=target.verified_at,
         verification_method=target.verification_method,
@@ -49,8 +54,12 @@ def job_target(target: KnownTarget) -> JobTarget:
 
 def _known(row: RowMapping) -> KnownTarget:
     method = row["verification_method"]
-    closed = {"visibility": Visibility(row["visibility"]), "verification_method": None if method is None else VerificationMethod(method)}
-    return KnownTarget(**{**row, **closed})
+    typed = {
+        "visibility": Visibility(row["visibility"]),
+        "verification_method": None if method is None else VerificationMethod(method),
+        "scan_windows": read_windows(row["scan_windows"]),
+    }
+    return KnownTarget(**{**row, **typed})
 
 
 async def get(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
@@ -104,7 +113,9 @@ async def add(work: Work, target: KnownTarget) -> bool:
     """Keep a new target; False where the organization has one of this domain."""
     insert = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
     won = await work.db.execute(
-        insert(TargetRow).values(**vars(target)).on_conflict_do_nothing(index_elements=[TargetRow.organization_id, TargetRow.domain])
+        insert(TargetRow)
+        .values(**{**vars(target), "scan_windows": keep_windows(target.scan_windows)})
+        .on_conflict_do_nothing(index_elements=[TargetRow.organization_id, TargetRow.domain])
     )
     return won.rowcount == 1
 
@@ -144,6 +155,13 @@ async def list_to_look_at(work: Work, most: int) -> list[KnownTarget]:
 async def put_off_looks(work: Work, target_ids: Collection[TargetId], until: datetime) -> None:
     """Nobody else begins them before then, and a look that gets lost is made up for."""
     await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(verification_due_at=until))
+
+
+async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
+    """Targets of every organization whose stretch of scan windows is over, or lies further ahead than any that this clock has decided."""
+    is_stale = or_(TargetRow.window_closes_at <= work.now, TargetRow.window_opens_at > work.now + FURTHEST_WINDOW)
+    rows = await work.db.execute(select(TargetRow.__table__).where(is_stale).order_by(TargetRow.id).limit(most))
+    return [_known(row) for row in rows.mappings()]
 
 
 async def remove(work: Work, organization_id: OrganizationId, target_id: TargetId) -> bool:

@@ -1,0 +1,142 @@
+"""All SQL of schedules and of what became of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from apviso.protocol.schedules import Frequency, IfMissed, ScheduleRun
+from apviso.protocol.states import ModelPreset
+from apviso.protocol.wire import OrganizationId, ScheduleId, TargetId
+from apviso.server.db.engine import Work
+from apviso.server.db.schema import ScheduleRow, ScheduleRunRow
+from apviso.server.errors import ScheduleNotFound
+from apviso.server.paging import Page
+from apviso.server.schedules.facts import RunFacts, ScheduleFacts
+
+# What was decided by a clock that was ahead of this one by more than that is decided again.
+CLOCK_STEP = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class DueSchedule:
+    """Where to look: its target is locked first, as by everyone who starts a scan."""
+
+    id: ScheduleId
+    organization_id: OrganizationId
+    target_id: TargetId
+
+
+def _facts(row: RowMapping) -> ScheduleFacts:
+    frequency = row["frequency"]
+    return ScheduleFacts(
+        **{
+            **row,
+            "frequency": None if frequency is None else Frequency(frequency),
+            "model_preset": ModelPreset(row["model_preset"]),
+            "if_missed": IfMissed(row["if_missed"]),
+        }
+    )
+
+
+async def add(work: Work, schedule: ScheduleFacts) -> None:
+    await work.db.execute(insert(ScheduleRow).values(**vars(schedule)))
+
+
+async def get(work: Work, organization_id: OrganizationId, schedule_id: str) -> ScheduleFacts:
+    """One schedule of this organization. Raises ScheduleNotFound, also for another organization's."""
+    found = await work.db.execute(_of(organization_id, schedule_id))
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise ScheduleNotFound
+    return _facts(row)
+
+
+async def get_locked(work: Work, organization_id: OrganizationId, schedule_id: str) -> ScheduleFacts:
+    """The same, kept from other changes, and from being run, until this one is done."""
+    found = await work.db.execute(_of(organization_id, schedule_id).with_for_update(key_share=True))
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise ScheduleNotFound
+    return _facts(row)
+
+
+def _of(organization_id: OrganizationId, schedule_id: str) -> Select[Any]:
+    return select(ScheduleRow.__table__).where(ScheduleRow.organization_id == organization_id, ScheduleRow.id == schedule_id)
+
+
+async def list_page(work: Work, organization_id: OrganizationId, target_id: str | None, page: Page) -> tuple[list[ScheduleFacts], int]:
+    """Newest first, and how many there are in all."""
+    wanted: list[ColumnElement[bool]] = [ScheduleRow.organization_id == organization_id]
+    if target_id is not None:
+        wanted.append(ScheduleRow.target_id == target_id)
+    total = await work.db.scalar(select(func.count()).select_from(ScheduleRow).where(*wanted))
+    rows = await work.db.execute(
+        select(ScheduleRow.__table__)
+        .where(*wanted)
+        .order_by(ScheduleRow.created_at.desc(), ScheduleRow.id.desc())
+        .offset(page.offset)
+        .limit(page.limit)
+    )
+    return [_facts(row) for row in rows.mappings()], total or 0
+
+
+async def count_of_target(work: Work, target_id: TargetId) -> int:
+    return await work.db.scalar(select(func.count()).where(ScheduleRow.target_id == target_id)) or 0
+
+
+async def edit(work: Work, schedule: ScheduleFacts, **values: Any) -> None:
+    """This transaction holds the row."""
+    await work.db.execute(update(ScheduleRow).where(ScheduleRow.id == schedule.id).values(**values))
+
+
+async def remove(work: Work, schedule: ScheduleFacts) -> None:
+    """With the account of its runs; the scans stay."""
+    await work.db.execute(delete(ScheduleRow).where(ScheduleRow.id == schedule.id))
+
+
+async def list_due(work: Work, most: int) -> list[DueSchedule]:
+    """Schedules of every organization whose time has come, the one that waits longest first, or whose time was decided by another clock."""
+    is_due = or_(ScheduleRow.next_run_at <= work.now, ScheduleRow.decided_at > work.now + CLOCK_STEP)
+    rows = await work.db.execute(
+        select(ScheduleRow.id, ScheduleRow.organization_id, ScheduleRow.target_id)
+        .where(ScheduleRow.enabled, is_due)
+        .order_by(ScheduleRow.next_run_at, ScheduleRow.id)
+        .limit(most)
+    )
+    return [DueSchedule(row.id, row.organization_id, row.target_id) for row in rows]
+
+
+# ---- runs
+
+
+async def list_accounted(work: Work, schedule: ScheduleFacts, due: Collection[datetime]) -> set[datetime]:
+    """Which of these runs something was said about."""
+    mine = ScheduleRunRow.schedule_id == schedule.id
+    return set((await work.db.execute(select(ScheduleRunRow.due_at).where(mine, ScheduleRunRow.due_at.in_(due)))).scalars())
+
+
+async def add_run(work: Work, schedule: ScheduleFacts, run: RunFacts) -> None:
+    """Each run is accounted for once; what was said first stays."""
+    dialect = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
+    row = {**vars(run), "schedule_id": schedule.id, "judged_at": work.now}
+    await work.db.execute(dialect(ScheduleRunRow).values(row).on_conflict_do_nothing())
+
+
+async def list_runs(work: Work, schedule: ScheduleFacts, page: Page) -> tuple[list[ScheduleRun], int]:
+    """Newest first, and how many there are in all."""
+    mine = ScheduleRunRow.schedule_id == schedule.id
+    total = await work.db.scalar(select(func.count()).select_from(ScheduleRunRow).where(mine))
+    rows = await work.db.execute(
+        select(ScheduleRunRow.__table__).where(mine).order_by(ScheduleRunRow.due_at.desc()).offset(page.offset).limit(page.limit)
+    )
+    return [ScheduleRun.model_validate(dict(row)) for row in rows.mappings()], total or 0
+
+
+async def forget_before(work: Work, moment: datetime) -> None:
+    await work.db.execute(delete(ScheduleRunRow).where(ScheduleRunRow.due_at < moment))
