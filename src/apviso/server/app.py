@@ -46,8 +46,11 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
+from apviso.server.vault import open_vault
 from apviso.server.waiting import Waiting
 from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext, Turnstile
+from apviso.server.webhooks import posting
+from apviso.server.webhooks import routes as webhooks
 
 ROUTERS = (
     health.router,
@@ -63,6 +66,7 @@ ROUTERS = (
     organizations.router,
     audit.router,
     stream.router,
+    webhooks.router,
     enrollment_daemon.router,
     runners_daemon.router,
     scans_daemon.router,
@@ -106,6 +110,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 resources.replica.joined(),
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
+                posting.running(resources),
                 housekeeping.running(resources),
             ):
                 yield
@@ -178,4 +183,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         waiting=waiting,
         flushes=Flushes(),
         census=Census(database),
+        vault=open_vault([key.get_secret_value() for key in settings.webhook_keys], settings.data_dir),
     )

@@ -19,6 +19,7 @@ from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.metrics import duty_measured
+from apviso.server.organizations.expiry import tell_expiring_keys
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
@@ -26,6 +27,7 @@ from apviso.server.runners.watch import observe_everyone
 from apviso.server.scans.duties import run_timers
 from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
+from apviso.server.webhooks.fanning_out import fan_out, forget_log
 
 log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
@@ -52,15 +54,21 @@ async def end_pauses(turn: Turn, plant: Resources) -> None:
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
+async def warn_of_expiry(turn: Turn, plant: Resources) -> None:
+    """Keys that run out soon are news while there is time to replace them."""
+    await tell_expiring_keys(turn, plant)
+
+
 async def forget(turn: Turn, plant: Resources) -> None:
     """Drop what is kept for a time only."""
     timers = plant.settings.timers
     async with turn() as work:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
+    await forget_log(turn, plant)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, warn_of_expiry, fan_out, forget)
 
 
 async def run_once(plant: Resources) -> None:

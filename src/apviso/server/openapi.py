@@ -35,6 +35,7 @@ TAGS = [
     {"name": "scans", "description": "Start, watch and cancel scans; read their log and report."},
     {"name": "findings", "description": "What scans found, and what became of it."},
     {"name": "events", "description": "Live events of the organization."},
+    {"name": "webhooks", "description": "Receivers that are told of events, how deliveries went, and sending them again."},
     {"name": "administration", "description": "API keys, license and audit trail."},
     {"name": "daemon", "description": "What runners call. Changes only with the protocol version."},
     {"name": "health", "description": "Probes and metrics, without credential."},

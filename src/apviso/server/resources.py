@@ -21,6 +21,7 @@ from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
 from apviso.server.throttle import Throttle
+from apviso.server.vault import Vault
 from apviso.server.waiting import Waiting
 
 
@@ -46,6 +47,8 @@ class Resources:
     waiting: Waiting[Any, Any, Any]
     flushes: Flushes
     census: Census
+    # Opens the secrets that webhooks are signed with.
+    vault: Vault
 
     @property
     def amnesty_until(self) -> datetime:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from cryptography.fernet import Fernet
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apviso.protocol.timers import Timers
+from apviso.protocol.webhooks import WebhookEvent
 
 
 def _known_database(url: str) -> str:
@@ -28,6 +30,22 @@ def _image_by_digest(image: str | None) -> str | None:
     if image and not _IMAGE.fullmatch(image):
         raise ValueError("name the image by registry and digest, such as registry.example/scan@sha256:... with 64 hexadecimal digits")
     return image or None
+
+
+def _sealing_key(key: SecretStr) -> SecretStr:
+    try:
+        Fernet(key.get_secret_value())
+    except ValueError as error:
+        raise ValueError(
+            "make each key with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+        ) from error
+    return key
+
+
+def _readable(file: Path | None) -> Path | None:
+    if file is not None and not file.is_file():
+        raise ValueError("there is no such file")
+    return file
 
 
 class Settings(BaseSettings):
@@ -66,6 +84,28 @@ class Settings(BaseSettings):
         description="Heartbeats a second that the runners of all organizations may send together. Up to fifteen times as many runners keep "
         "the usual interval of 15 s; with more of them the interval, and with it the limits after which a runner is late or offline, grow "
         "in proportion, at most to four times.",
+    )
+    webhook_keys: list[Annotated[SecretStr, AfterValidator(_sealing_key)]] = Field(
+        [],
+        description="Keys that the secrets of webhooks are encrypted with; the first encrypts, each decrypts. Without one, `webhooks.key` "
+        "in the data folder is made and used; several processes on one database need the same keys here.",
+    )
+    webhook_allowed_networks: list[IPvAnyNetwork] = Field(
+        [],
+        description='Internal networks to which webhooks may be sent, such as `["10.20.0.0/16"]`. Without one, only to public addresses.',
+    )
+    webhook_allow_http: bool = Field(False, description="Whether webhooks may be sent without TLS.")
+    webhook_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        15.0, description="How long the receiver of a webhook may take to answer."
+    )
+    custom_ca_path: Annotated[Path | None, AfterValidator(_readable)] = Field(
+        None, description="Certificate authorities (PEM) trusted beside the system's, for the receivers of webhooks."
+    )
+    notify_urls: list[SecretStr] = Field(
+        [], description="Services that the operator tells of every organization's events, as Apprise URLs; needs `apviso[notify]`."
+    )
+    notify_events: list[WebhookEvent | Literal["*"]] = Field(
+        [], description="Which events those services are told; every one where none is named."
     )
     timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
 

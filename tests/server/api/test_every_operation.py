@@ -158,5 +158,5 @@ async def test_operation_on_an_unknown_id_is_not_found(operation: Operation, pla
     answer = await _known(operation, plane, token)
 
     assert answer.status_code == 404
-    assert re.fullmatch(r"(runner|target|scan|job|finding|enrollment_token|api_key)_not_found", answer.json()["code"])
+    assert re.fullmatch(r"(runner|target|scan|job|finding|enrollment_token|api_key|webhook)_not_found", answer.json()["code"])
     assert json.loads(answer.content)["requestId"] == answer.headers["x-request-id"]
