@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from apviso.protocol.wire import OrganizationId
 from apviso.server.settings import Settings
+from apviso.server.stream import store as stream
 from apviso.server.webhooks import store
 from apviso.server.webhooks.destination import Policy
 from apviso.server.webhooks.facts import Message, Outcome
@@ -345,6 +347,18 @@ async def test_message_claimed_by_two_at_once_is_given_to_one(acme: Organization
 
     taken = [number for numbers in claims for number in numbers]
     assert len(taken) == len(set(taken))
+
+
+async def test_stream_with_more_events_than_one_batch_is_told_in_one_round(acme: Organization, plane: Plane, receiver: Receiver) -> None:
+    await hook(acme, receiver.url(), "readiness.changed")
+    async with plane.resources.database.writing() as work:
+        for _ in range(stream.BATCH):
+            stream.publish(work, OrganizationId(acme.id), "scan.progress")
+        stream.publish(work, OrganizationId(acme.id), "readiness.changed", ready=False)
+
+    await plane.settle()
+
+    assert (await receiver.next()).data == {"ready": False}
 
 
 async def test_body_of_a_message_is_json_with_the_data_of_the_event(acme: Organization, plane: Plane, receiver: Receiver) -> None:

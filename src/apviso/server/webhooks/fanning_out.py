@@ -16,8 +16,8 @@ from apviso.server.webhooks.facts import Endpoint, Message
 from apviso.server.webhooks.flapping import WINDOW, Told, told_when
 from apviso.server.webhooks.notifying import address_of
 
-# Webhooks in one round, and in one of its transactions.
-MOST_IN_A_ROUND, WEBHOOKS_AT_ONCE = 1_000, 20
+# Webhooks in one round, and in one of its transactions; rounds in a second, so that a stream that grows fast is kept up with.
+MOST_IN_A_ROUND, WEBHOOKS_AT_ONCE, MOST_ROUNDS = 1_000, 20, 20
 # A queue that is longer takes nothing more; the live stream keeps what comes for a day.
 LONGEST_QUEUE = 10_000
 LOG_KEPT = timedelta(days=7)
@@ -28,12 +28,11 @@ REMEMBERED = 10 * WINDOW
 async def fan_out(turn: Turn, plant: Resources) -> None:
     """Bring every webhook up to date with the stream of its organization, and wake those who send."""
     await _know_services(turn, plant)
+    for _ in range(MOST_ROUNDS):
+        if not await _move_everyone(turn, plant):
+            break
     async with plant.database.reading() as work:
-        behind = await store.list_behind(work, MOST_IN_A_ROUND)
         is_due = await store.has_due(work)
-    for start in range(0, len(behind), WEBHOOKS_AT_ONCE):
-        async with turn() as work:
-            await _catch_up(work, behind[start : start + WEBHOOKS_AT_ONCE])
     if is_due:
         plant.signals.send(DELIVERIES)
 
@@ -59,7 +58,19 @@ async def _know_services(turn: Turn, plant: Resources) -> None:
             await store.add_service_everywhere(work, address, events)
 
 
-async def _catch_up(work: Work, webhook_ids: Sequence[str]) -> None:
+async def _move_everyone(turn: Turn, plant: Resources) -> bool:
+    """Whether there may be more for one of them."""
+    async with plant.database.reading() as work:
+        behind = await store.list_behind(work, MOST_IN_A_ROUND)
+    has_more = False
+    for start in range(0, len(behind), WEBHOOKS_AT_ONCE):
+        async with turn() as work:
+            has_more |= await _catch_up(work, behind[start : start + WEBHOOKS_AT_ONCE])
+    return has_more
+
+
+async def _catch_up(work: Work, webhook_ids: Sequence[str]) -> bool:
+    """Take one batch of each one's stream; whether one of the batches was full."""
     endpoints = await store.list_endpoints_locked(work, webhook_ids)
     waiting = await store.count_open(work, webhook_ids)
     # Those of one organization have mostly seen the same.
@@ -74,6 +85,7 @@ async def _catch_up(work: Work, webhook_ids: Sequence[str]) -> None:
             await _tell(work, endpoint, seen[mark])
             await store.advance(work, endpoint.id, seen[mark][-1].id)
     work.hints.add(DELIVERIES)
+    return any(len(events) == stream.BATCH for events in seen.values())
 
 
 async def _tell(work: Work, endpoint: Endpoint, events: Sequence[StreamEvent]) -> None:
