@@ -51,9 +51,12 @@ from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
 from apviso.server.typesetting.process import Typesetter
+from apviso.server.vault import open_vault
 from apviso.server.verification import routes as verification
 from apviso.server.waiting import Waiting
 from apviso.server.web import AnotherTry, BodyLimit, Door, EntityTags, HeadAsGet, LastResort, Named, Readable, RequestContext, Turnstile
+from apviso.server.webhooks import posting
+from apviso.server.webhooks import routes as webhooks
 
 ROUTERS = (
     health.router,
@@ -73,6 +76,7 @@ ROUTERS = (
     switches.router,
     audit.router,
     stream.router,
+    webhooks.router,
     enrollment_daemon.router,
     runners_daemon.router,
     scans_daemon.router,
@@ -116,6 +120,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
                 resources.replica.joined(),
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
+                posting.running(resources),
                 housekeeping.running(resources),
                 report_duties.running(resources),
                 rechecks.running(resources),
@@ -192,4 +197,5 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         flushes=Flushes(),
         census=Census(database),
         typesetter=Typesetter(is_wanted=settings.pdf_reports),
+        vault=open_vault([key.get_secret_value() for key in settings.webhook_keys], settings.data_dir),
     )

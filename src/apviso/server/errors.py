@@ -115,6 +115,14 @@ class ApiKeyNotFound(Refusal):
     status, code, message = 404, "api_key_not_found", "There is no such API key."
 
 
+class WebhookNotFound(Refusal):
+    status, code, message = 404, "webhook_not_found", "There is no such webhook."
+
+
+class WebhookDeliveryNotFound(Refusal):
+    status, code, message = 404, "webhook_delivery_not_found", "There is no such delivery of this webhook."
+
+
 class MethodNotAllowed(Refusal):
     status, code, message = 405, "method_not_allowed", "This address does not take this method."
 
@@ -193,6 +201,14 @@ class SequenceGap(Refusal):
 
 class EventsMissing(Refusal):
     status, code, message = 409, "events_missing", "Not all events up to lastSeq are stored; send them from expectedSeq, then finish."
+
+
+class WebhookDisabled(Refusal):
+    status, code, message = 409, "webhook_disabled", "This webhook is disabled; nothing is sent to it."
+
+
+class WebhookLimitReached(Refusal):
+    status, code, message = 409, "webhook_limit_reached", "This organization has as many webhooks as it may."
 
 
 class BodyTooLarge(Refusal):

@@ -20,6 +20,7 @@ from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks
 from apviso.server.metrics import duty_measured
+from apviso.server.organizations.expiry import tell_expiring_keys
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
@@ -31,6 +32,7 @@ from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import jobs_topic, stream_topic
 from apviso.server.stream import store as stream
 from apviso.server.targets.windows import turn_windows
+from apviso.server.webhooks.fanning_out import fan_out, forget_log
 
 log = structlog.get_logger("apviso.housekeeping")
 # A duty that hangs must not stop the clock for the others.
@@ -57,6 +59,11 @@ async def end_pauses(turn: Turn, plant: Resources) -> None:
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
+async def warn_of_expiry(turn: Turn, plant: Resources) -> None:
+    """Keys that run out soon are news while there is time to replace them."""
+    await tell_expiring_keys(turn, plant)
+
+
 async def forget(turn: Turn, plant: Resources) -> None:
     """Drop what is kept for a time only."""
     timers = plant.settings.timers
@@ -64,6 +71,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
         await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
+    await forget_log(turn, plant)
 
 
 DUTIES: tuple[Duty, ...] = (
@@ -75,6 +83,8 @@ DUTIES: tuple[Duty, ...] = (
     run_schedules,
     observe_readiness,
     write_reports,
+    warn_of_expiry,
+    fan_out,
     forget,
 )
 

@@ -75,6 +75,18 @@ DATABASE_FAILURES = Counter(
 DATABASE_RETRIES = Counter("apviso_database_retries_total", "Repeats of what was surely rolled back")
 CONNECTIONS = Gauge("apviso_database_connections", "Connections of this process' pool that are in use now")
 
+# Webhooks
+
+DELIVERIES = Counter(
+    "apviso_webhook_deliveries_total",
+    "Attempts to deliver a message, by kind (webhook, notify) and by what became of it: succeeded, retried, given_up",
+    ["kind", "result"],
+)
+DELIVERY_SECONDS = Histogram("apviso_webhook_delivery_seconds", "Time that an attempt to deliver took", ["kind"], buckets=_QUICK)
+WEBHOOKS_DISABLED = Counter(
+    "apviso_webhooks_disabled_total", "Webhooks that were disabled because their receiver had failed for a day or is gone"
+)
+
 # Timed duties and replicas
 
 KEEPS_HOUSE = Gauge("apviso_keeps_house", "1 in the process that does the timed duties, else 0")
@@ -86,6 +98,10 @@ BUILD.info({"version": __version__})
 
 # Those timers of a scan that take a lease, or declare it to have run out.
 _OF_LEASES = ("lease_expired", "assigned_silent", "runner_lost", "cancel_forced")
+
+for _kind in ("webhook", "notify"):
+    for _result in ("succeeded", "retried", "given_up"):
+        DELIVERIES.labels(_kind, _result)
 
 # What is counted from a series that is there from the start is seen to begin; of others the first events are lost to rate().
 for _counter, _values in (
@@ -109,6 +125,11 @@ def jobs_claimed(number: int, queued_seconds: Iterable[float]) -> None:
     CLAIMS.labels("job").inc(number)
     for seconds in queued_seconds:
         JOB_QUEUE.observe(seconds)
+
+
+def delivery_attempted(kind: str, result: str, seconds: float) -> None:
+    DELIVERIES.labels(kind, result).inc()
+    DELIVERY_SECONDS.labels(kind).observe(seconds)
 
 
 def timer_ran_out(timer: str) -> None:

@@ -36,6 +36,7 @@ TAGS = [
     {"name": "schedules", "description": "Scans that start by themselves, and what became of each run."},
     {"name": "findings", "description": "What scans found, and what became of it."},
     {"name": "events", "description": "Live events of the organization."},
+    {"name": "webhooks", "description": "Receivers that are told of events, how deliveries went, and sending them again."},
     {"name": "administration", "description": "API keys, license and audit trail."},
     {"name": "daemon", "description": "What runners call. Changes only with the protocol version."},
     {"name": "health", "description": "Probes and metrics, without credential."},

@@ -20,6 +20,7 @@ from apviso.protocol import (
     schedules,
     targets,
     verification,
+    webhooks,
 )
 from apviso.protocol.states import (
     AdminState,
@@ -46,6 +47,7 @@ SCAN, JOB = ScanId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c03"), JobId("019de1f0-3a00
 FINDING = FindingId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c05")
 SCHEDULE = ScheduleId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c08")
 KEY, EVENT = "019de1f0-3a00-7c41-8d52-6b1f0a7e4c06", "019de1f0-3a00-7c41-8d52-6b1f0a7e4c07"
+HOOK, SENT = "019de1f0-3a00-7c41-8d52-6b1f0a7e4c08", "019de1f0-3a00-7c41-8d52-6b1f0a7e4c09"
 PREFIX, SITE = "a1b2c3d4e5f6", "https://intranet.example.com"
 FIRST = {"total": 1, "page": 1, "limit": 50, "total_pages": 1}
 
@@ -266,6 +268,33 @@ ENROLLMENT = runners.EnrollmentToken(
     token_prefix=PREFIX, name="prod-runner-1", labels=[], ephemeral=False, created_at=NOW, expires_at=NOW + timedelta(minutes=30)
 )
 
+WEBHOOK = webhooks.Webhook(
+    id=HOOK,
+    url="https://hooks.example.com/apviso",
+    events=["runner.offline", "runner.recovered"],
+    description=None,
+    enabled=True,
+    disabled_reason=None,
+    failing_since=None,
+    previous_secrets_until=None,
+    created_at=NOW,
+)
+DELIVERY = webhooks.Delivery(
+    id=SENT,
+    message_id=f"msg_{SENT}",
+    event="runner.offline",
+    subject=f"runner:{RUNNER}",
+    event_at=NOW,
+    status=webhooks.DeliveryStatus.PENDING,
+    attempts=1,
+    last_attempt_at=NOW,
+    next_attempt_at=NOW + timedelta(seconds=5),
+    response_status=500,
+    duration_ms=31,
+    error="The receiver answered 500.",
+    finished_at=None,
+)
+
 ANSWERS: tuple[Wire, ...] = (
     Health(status="ok"),
     runners.RunnerList(runners=[RUNNER_SHOWN], readiness=READY, total=1),
@@ -331,6 +360,11 @@ ANSWERS: tuple[Wire, ...] = (
     access.IssuedApiKey(api_key=API_KEY, key=f"apvk_{PREFIX}_redacted"),
     access.ApiKeyList(api_keys=[API_KEY], **FIRST),
     access.AuditEventList(audit_events=[AUDIT_EVENT], **FIRST),
+    webhooks.WebhookAnswer(webhook=WEBHOOK),
+    webhooks.IssuedWebhook(webhook=WEBHOOK, secret="whsec_redacted"),  # noqa: S106  # shown in the document
+    webhooks.WebhookList(webhooks=[WEBHOOK], **FIRST),
+    webhooks.DeliveryAnswer(delivery=DELIVERY),
+    webhooks.DeliveryList(deliveries=[DELIVERY], **FIRST),
     daemon.Registered(
         token=f"apvr_{PREFIX}_redacted",
         runner=daemon.RegisteredRunner(id=RUNNER, name="prod-runner-1"),

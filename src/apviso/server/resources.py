@@ -22,6 +22,7 @@ from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
 from apviso.server.throttle import Throttle
 from apviso.server.typesetting.process import Typesetter
+from apviso.server.vault import Vault
 from apviso.server.waiting import Waiting
 
 
@@ -50,6 +51,8 @@ class Resources:
     flushes: Flushes
     census: Census
     typesetter: Typesetter
+    # Opens the secrets that webhooks are signed with.
+    vault: Vault
 
     @property
     def amnesty_until(self) -> datetime:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from cryptography.fernet import Fernet
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apviso.protocol.timers import Timers
+from apviso.protocol.webhooks import WebhookEvent
 
 
 def _known_database(url: str) -> str:
@@ -44,6 +46,22 @@ def _name_servers(servers: list[str]) -> list[str]:
     for server in servers:
         name_server(server)
     return servers
+
+
+def _sealing_key(key: SecretStr) -> SecretStr:
+    try:
+        Fernet(key.get_secret_value())
+    except ValueError as error:
+        raise ValueError(
+            "make each key with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+        ) from error
+    return key
+
+
+def _readable(file: Path | None) -> Path | None:
+    if file is not None and not file.is_file():
+        raise ValueError("there is no such file")
+    return file
 
 
 class Settings(BaseSettings):
@@ -99,6 +117,28 @@ class Settings(BaseSettings):
     )
     max_verifications_at_once: Annotated[int, Field(ge=1, le=100)] = Field(
         16, description="Requests that may wait for a look at a target at once; beyond it the answer is 503."
+    )
+    webhook_keys: list[Annotated[SecretStr, AfterValidator(_sealing_key)]] = Field(
+        [],
+        description="Keys that the secrets of webhooks are encrypted with; the first encrypts, each decrypts. Without one, `webhooks.key` "
+        "in the data folder is made and used; several processes on one database need the same keys here.",
+    )
+    webhook_allowed_networks: list[IPvAnyNetwork] = Field(
+        [],
+        description='Internal networks to which webhooks may be sent, such as `["10.20.0.0/16"]`. Without one, only to public addresses.',
+    )
+    webhook_allow_http: bool = Field(False, description="Whether webhooks may be sent without TLS.")
+    webhook_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        15.0, description="How long the receiver of a webhook may take to answer."
+    )
+    custom_ca_path: Annotated[Path | None, AfterValidator(_readable)] = Field(
+        None, description="Certificate authorities (PEM) trusted beside the system's, for the receivers of webhooks."
+    )
+    notify_urls: list[SecretStr] = Field(
+        [], description="Services that the operator tells of every organization's events, as Apprise URLs; needs `apviso[notify]`."
+    )
+    notify_events: list[WebhookEvent | Literal["*"]] = Field(
+        [], description="Which events those services are told; every one where none is named."
     )
     timers: Timers = Field(Timers(), description="Durations that decide states, e.g. APVISO_TIMERS__LEASE=PT120S.")
 

@@ -12,6 +12,8 @@ _STREAM = "stream:"
 EVERYONE = "*"
 _RUNNER = "runner:"
 _JOBS = "jobs:"
+# There may be something to send to a webhook.
+DELIVERIES = "deliveries"
 
 
 class Signals:

@@ -103,7 +103,7 @@ async def test_answers_carry_what_is_left_of_the_limit(acme: Organization) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/targets", "/scans", "/findings", "/runners", "/api-keys", "/audit-events", "/quota", "/runners/readiness"]
+    "path", ["/targets", "/scans", "/findings", "/runners", "/api-keys", "/audit-events", "/quota", "/runners/readiness", "/webhooks"]
 )
 async def test_read_unchanged_answers_not_modified(acme: Organization, path: str) -> None:
     first = await acme.get(path)

@@ -158,5 +158,6 @@ async def test_operation_on_an_unknown_id_is_not_found(operation: Operation, pla
     answer = await _known(operation, plane, token)
 
     assert answer.status_code == 404
-    assert re.fullmatch(r"(runner|target|scan|schedule|job|finding|enrollment_token|api_key)_not_found", answer.json()["code"])
+    kinds = "runner|target|scan|schedule|job|finding|enrollment_token|api_key|webhook"
+    assert re.fullmatch(rf"({kinds})_not_found", answer.json()["code"])
     assert json.loads(answer.content)["requestId"] == answer.headers["x-request-id"]

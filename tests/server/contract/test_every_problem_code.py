@@ -16,13 +16,16 @@ from apviso.protocol.wire import OrganizationId
 from apviso.server.errors import every_refusal
 from apviso.server.licensing import store as licenses
 from apviso.server.settings import Settings
+from apviso.server.webhooks.routes import MOST_WEBHOOKS
 from tests.server.scans.situations import ENDED, Case, logged, queued_scan, until_parked
+from tests.server.webhooks.hooks import hook
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner, register
 
 ENROLLMENTS_A_MINUTE = 20
 PLACES = 1
+HOOK = "https://hooks.example.com/apviso"
 
 
 @pytest.fixture
@@ -288,6 +291,33 @@ async def _(stage: Stage) -> httpx2.Response:
     token = await stage.acme.enrollment_token()
     await stage.acme.delete(f"/runners/enrollment-tokens/{token.split('_')[1]}")
     return await register(stage.acme.client, token)
+
+
+# ---- webhooks
+
+
+@reaches("webhook_not_found")
+async def _(stage: Stage) -> httpx2.Response:
+    return await stage.acme.get("/webhooks/unknown")
+
+
+@reaches("webhook_delivery_not_found")
+async def _(stage: Stage) -> httpx2.Response:
+    webhook = await hook(stage.acme, HOOK)
+    return await stage.acme.post(f"/webhooks/{webhook.id}/deliveries/unknown/replay")
+
+
+@reaches("webhook_disabled")
+async def _(stage: Stage) -> httpx2.Response:
+    webhook = await hook(stage.acme, HOOK, enabled=False)
+    return await stage.acme.post(f"/webhooks/{webhook.id}/deliveries/unknown/replay")
+
+
+@reaches("webhook_limit_reached")
+async def _(stage: Stage) -> httpx2.Response:
+    for _ in range(MOST_WEBHOOKS):
+        await hook(stage.acme, HOOK)
+    return await stage.acme.post("/webhooks", {"url": HOOK, "events": ["*"]})
 
 
 # ---- scans, jobs and findings

@@ -8,6 +8,7 @@ import pytest
 
 from tests.server.api.test_every_operation import PEOPLE, WITH_ID, Operation
 from tests.server.scans.situations import found, queued_scan
+from tests.server.webhooks.hooks import hook
 from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner
 
@@ -17,6 +18,8 @@ async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
     case = await queued_scan(acme, runner)
     job = await case.running()
     await runner.on_job(job, "events", events=[found(1)])
+    # It is not sent to, so that nothing changes by itself.
+    webhook = await hook(acme, "https://hooks.example.invalid/", enabled=False)
     return {
         "scans": case.scan_id,
         "jobs": case.job_id,
@@ -25,11 +28,13 @@ async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
         "findings": (await acme.get("/findings")).json()["findings"][0]["id"],
         "api-keys": (await acme.get("/api-keys")).json()["apiKeys"][0]["id"],
         "enrollment-tokens": (await acme.enrollment_token()).split("_")[1],
+        "webhooks": webhook.id,
+        "deliveries": (await webhook.tried())["id"],
     }
 
 
 async def _everything(acme: Organization) -> list[Any]:
-    paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens")
+    paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens", "/webhooks")
     return [(await acme.get(path)).json() for path in paths]
 
 
@@ -39,7 +44,7 @@ async def test_operation_on_a_thing_of_another_organization_is_not_found(
 ) -> None:
     ids = await _furnish(acme, runner)
     word = operation.template.split("/{")[0].rpartition("/")[2]
-    path = operation.template.replace("{id}", ids[word]).replace("{tokenPrefix}", ids[word])
+    path = operation.template.replace("{id}", ids[word]).replace("{tokenPrefix}", ids[word]).replace("{deliveryId}", ids["deliveries"])
     before = await _everything(acme)
     token = other.key if operation in PEOPLE else (await other.runner("stranger")).token
 

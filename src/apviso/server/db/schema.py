@@ -36,6 +36,8 @@ _IS_UNSET = text("pdf_tries_left > 0")
 _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
+_IS_OPEN = text("status IN ('pending', 'held')")
+_IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -85,6 +87,8 @@ class ApiKeyRow(Table):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    # That it runs out soon is told once.
+    expiry_told_at: Mapped[datetime | None]
 
 
 class LicenseRow(Table):
@@ -508,3 +512,59 @@ class StreamRow(Table):
     at: Mapped[datetime] = mapped_column(index=True)
     type: Mapped[str] = mapped_column(String(40))
     data: Mapped[dict[str, Any]]
+
+
+class WebhookRow(Table):
+    """A receiver of the organization's events. `kind` notify: a service of the operator's, known by the digest of its address."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "organization_id", "kind", "created_at"),)
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[str]]
+    description: Mapped[str | None] = mapped_column(String(1000))
+    enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None] = mapped_column(String(200))
+    # The newest first, encrypted, each with the time until which messages are signed with it.
+    secrets: Mapped[list[Any]] = mapped_column(JSON)
+    failing_since: Mapped[datetime | None]
+    # The number of the last event of the live stream that has been put into the queue, or passed over.
+    seen: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class DeliveryRow(Table):
+    """One message for one webhook, from the queue to the log. Its number is its place in the order of its subject."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index(None, "webhook_id", "number"),
+        # What is due, and what comes first of one subject, whatever is in the log.
+        Index("ix_webhook_deliveries_due", "next_attempt_at", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+        Index("ix_webhook_deliveries_order", "webhook_id", "subject", "number", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+        # What a receiver was told of one subject lately.
+        Index("ix_webhook_deliveries_told", "webhook_id", "subject", "told_at"),
+        Index("ix_webhook_deliveries_log", "finished_at", sqlite_where=_IS_FINISHED, postgresql_where=_IS_FINISHED),
+    )
+    number: Mapped[int] = mapped_column(_COUNTER, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(_ID, unique=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"))
+    event: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(80))
+    event_at: Mapped[datetime]
+    told_at: Mapped[datetime]
+    body: Mapped[str] = mapped_column(Text)
+    is_transition: Mapped[bool]
+    # Waits for those before it of the same subject; what is sent again by hand does not.
+    is_ordered: Mapped[bool]
+    status: Mapped[str] = mapped_column(String(10))
+    attempts: Mapped[int]
+    # While it is being sent: when another process may take it over.
+    next_attempt_at: Mapped[datetime | None]
+    last_attempt_at: Mapped[datetime | None]
+    response_status: Mapped[int | None]
+    duration_ms: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(String(300))
+    finished_at: Mapped[datetime | None]

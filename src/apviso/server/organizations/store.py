@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,7 @@ class Organization:
     requires_verification: bool
 
 
+EXPIRING_AT_ONCE = 200
 _COLUMNS = (OrganizationRow.id, OrganizationRow.name, OrganizationRow.requires_verification)
 
 
@@ -153,6 +154,22 @@ async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -
     """End a key at once; False where it was revoked before."""
     won = await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(revoked_at=work.now))
     return won.rowcount == 1
+
+
+async def list_expiring(work: Work, before: datetime) -> list[tuple[OrganizationId, ApiKey]]:
+    """Keys of all organizations that end before then, and of which that was not told yet; some at a time."""
+    row = ApiKeyRow
+    rows = await work.db.execute(
+        select(row.__table__)
+        .where(row.expires_at <= before, row.expires_at > work.now, row.expiry_told_at.is_(None), row.revoked_at.is_(None))
+        .order_by(row.id)
+        .limit(EXPIRING_AT_ONCE)
+    )
+    return [(OrganizationId(found["organization_id"]), _key(found)) for found in rows.mappings()]
+
+
+async def note_expiry_told(work: Work, key_ids: Collection[str]) -> None:
+    await work.db.execute(update(ApiKeyRow).where(ApiKeyRow.id.in_(key_ids)).values(expiry_told_at=work.now))
 
 
 async def has_key(work: Work, organization_id: OrganizationId, key_id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from apviso.protocol.states import Fault
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
@@ -51,6 +52,7 @@ async def _note(work: Work, changes: Sequence[tuple[RunnerFacts, Presence]]) -> 
     await store.close_intervals(work, since)
     await store.open_intervals(work, [(runner.id, presence, since[runner.id]) for runner, presence in changes])
     for runner, presence in changes:
+        _tell_of_version(work, runner, presence)
         # The first look is no change: that the runner enrolled has been told.
         if runner.observed_status not in (None, presence.status):
             _tell(work, runner, presence)
@@ -64,6 +66,15 @@ def _began(runner: RunnerFacts, presence: Presence, now: datetime) -> datetime:
     if presence.since is None or runner.observed_status is presence.status:
         return now
     return min(presence.since, now)
+
+
+def _tell_of_version(work: Work, runner: RunnerFacts, presence: Presence) -> None:
+    """That its version is too old is told once, whatever else is wrong with the runner."""
+    new = {Fault.VERSION_DEPRECATED, Fault.VERSION_UNSUPPORTED}.intersection(presence.reasons).difference(runner.observed_reasons or ())
+    if new:
+        reason = Fault.VERSION_UNSUPPORTED if Fault.VERSION_UNSUPPORTED in new else Fault.VERSION_DEPRECATED
+        about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason}
+        stream.publish(work, runner.organization_id, "runner.version_deprecated", **about)
 
 
 def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:

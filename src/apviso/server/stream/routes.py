@@ -99,6 +99,8 @@ async def _after(caller: Caller, plant: Resources, last: int) -> list[StreamEven
 
 
 def _may_see(caller: Caller, event: StreamEvent) -> bool:
+    if event.type.startswith(("token.", "webhook.")):
+        return caller.may(Scope.ADMIN)
     if event.type.startswith(("scan.", "schedule.")):
         return caller.may(Scope.SCANS_READ)
     if event.type.startswith("target."):

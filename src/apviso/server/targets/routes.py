@@ -130,6 +130,7 @@ async def delete_target(id: str, caller: TargetsWriter, work: Writing) -> None:
 
 def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) -> KnownTarget:
     windows = of_wire(wanted.scan_windows)
+    open_stretch = stretch(windows, work.now)
     return KnownTarget(
         id=TargetId(str(uuid_utils.uuid7())),
         organization_id=caller.organization_id,
@@ -138,7 +139,8 @@ def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) ->
         scan_url=addresses.scan_url.text,
         visibility=wanted.visibility,
         scan_windows=windows,
-        **stretch(windows, work.now),
+        window_opens_at=open_stretch["window_opens_at"],
+        window_closes_at=open_stretch["window_closes_at"],
         verified_at=None,
         last_scan_at=None,
         created_at=work.now,
