@@ -64,7 +64,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
 
 
-DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, turn_windows, run_schedules, observe_readiness, forget)
+DUTIES: tuple[Duty, ...] = (run_timers, watch_runners, end_pauses, observe_readiness, turn_windows, run_schedules, forget)
 
 
 async def run_once(plant: Resources) -> None:
