@@ -38,6 +38,7 @@ async def test_runner_shows_what_its_heartbeat_said(acme: Organization, runner: 
         "adminNote": None,
         "adminUntil": None,
         "drainDeadline": None,
+        "maintenanceWindows": [],
         "acceptingJobs": True,
         "version": "0.1.0",
         "protocolVersion": 1,

@@ -251,8 +251,8 @@ async def test_target_of_an_attempt_that_never_started_is_free_at_once(case: Cas
 
     scan = await case.scan()
 
-    assert scan["waitingFor"]["checks"][-2]["code"] == "target_idle"
-    assert scan["waitingFor"]["checks"][-2]["ok"] is True
+    assert scan["waitingFor"]["checks"][-3]["code"] == "target_idle"
+    assert scan["waitingFor"]["checks"][-3]["ok"] is True
     assert second.id
 
 
