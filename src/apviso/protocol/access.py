@@ -71,3 +71,4 @@ class AuditEventList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None

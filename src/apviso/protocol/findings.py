@@ -79,6 +79,7 @@ class FindingList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None
 
 
 class FindingStatusPatch(Wire):

@@ -134,7 +134,7 @@ def _drop_framework_refusal(operation: dict[str, Any]) -> None:
 
 def _describe_caching(path: str, method: str, operation: dict[str, Any]) -> None:
     answer = operation["responses"].get("200", {})
-    if method == "get" and path.startswith("/api/v1/") and "application/json" in answer.get("content", {}):
+    if method == "get" and path.startswith("/api/v1/") and answer.get("content", {}).keys() - {"text/event-stream"}:
         answer["headers"] = _ETAG
         operation["responses"]["304"] = {"description": "Nothing changed since the ETag in If-None-Match."}
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)

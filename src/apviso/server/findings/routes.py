@@ -27,7 +27,7 @@ from apviso.server.errors import (
     responses,
 )
 from apviso.server.findings import report, store
-from apviso.server.paging import MAX_LIMIT, Page, Paged
+from apviso.server.paging import MAX_LIMIT, Page, Scrolled
 from apviso.server.resources import Plant, Reading, Writing
 from apviso.server.scans import store as scans
 from apviso.server.scans.facts import ScanFacts
@@ -46,12 +46,13 @@ UserStatusFilter = Annotated[UserStatus | None, Query(alias="userStatus")]
 
 @router.get("/scans/{id}/findings", responses=responses(*DENIED, ScanNotFound))
 async def list_scan_findings(
-    id: str, caller: FindingsReader, work: Reading, page: Paged, severity: SeverityFilter = None, user_status: UserStatusFilter = None
+    id: str, caller: FindingsReader, work: Reading, page: Scrolled, severity: SeverityFilter = None, user_status: UserStatusFilter = None
 ) -> FindingList:
     """What the scan's current attempt found, worst first."""
     scan = await scans.get(work, caller.organization_id, id)
     found, total = await store.list_of_scan(work, scan, severity, user_status, page)
-    return FindingList(findings=found, **page.counted(total))
+    shown, after = page.cut(found, store.cursor_in_scan)
+    return FindingList(findings=shown, next_cursor=after, **page.counted(total))
 
 
 @router.get(
@@ -88,14 +89,15 @@ async def _reported(work: Work, scan: ScanFacts) -> list[Finding]:
 async def list_findings(
     caller: FindingsReader,
     work: Reading,
-    page: Paged,
+    page: Scrolled,
     severity: SeverityFilter = None,
     user_status: UserStatusFilter = None,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
 ) -> FindingList:
     """The organization's findings over all scans, worst first; `scanId` is the scan that saw it last."""
     found, total = await store.list_all(work, caller.organization_id, severity, user_status, target_id, page)
-    return FindingList(findings=found, **page.counted(total))
+    shown, after = page.cut(found, store.cursor_in_all)
+    return FindingList(findings=shown, next_cursor=after, **page.counted(total))
 
 
 @router.get("/findings/{id}", responses=responses(*DENIED, FindingNotFound))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import ColumnElement, and_, case, func, insert, select, update
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import Finding, ReportedFinding
 from apviso.protocol.states import Severity, UserStatus
-from apviso.protocol.wire import FindingId, OrganizationId
+from apviso.protocol.wire import FindingId, Instant, OrganizationId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.findings import KNOWN, finding_of
 from apviso.server.db.schema import FindingRow, SightingRow
 from apviso.server.errors import FindingNotFound
-from apviso.server.paging import Page
+from apviso.server.paging import Page, cursor_at, place_of
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
 
@@ -89,6 +91,26 @@ def _rank(column: Any) -> Any:
     return case(_RANK, value=column)
 
 
+# Where lists go on: after which severity, time and id.
+_IN_SCAN = TypeAdapter(tuple[Severity, Text])
+_IN_ALL = TypeAdapter(tuple[Severity, Instant, Text])
+
+
+def cursor_in_scan(finding: Finding) -> str:
+    return cursor_at(finding.severity, finding.id)
+
+
+def cursor_in_all(finding: Finding) -> str:
+    return cursor_at(finding.severity, finding.last_seen_at, finding.id)
+
+
+def _after(severity: Severity, seen_at: datetime, finding_id: str) -> ColumnElement[bool]:
+    """What comes later in the order worst, latest, id."""
+    rank = _rank(FindingRow.severity)
+    is_later = or_(FindingRow.last_seen_at < seen_at, and_(FindingRow.last_seen_at == seen_at, FindingRow.id > finding_id))
+    return or_(rank > _RANK[severity], and_(rank == _RANK[severity], is_later))
+
+
 async def list_of_scan(
     work: Work, scan: ScanFacts, severity: Severity | None, user_status: UserStatus | None, page: Page
 ) -> tuple[list[Finding], int]:
@@ -100,13 +122,12 @@ async def list_of_scan(
         wanted.append(FindingRow.user_status == user_status)
     joined = and_(FindingRow.id == SightingRow.finding_id, *wanted)
     total = await work.db.scalar(select(func.count()).select_from(SightingRow).join(FindingRow, joined))
-    rows = await work.db.execute(
-        select(*KNOWN, SightingRow.content)
-        .join(SightingRow, joined)
-        .order_by(_rank(SightingRow.severity), FindingRow.id)
-        .offset(page.offset)
-        .limit(page.limit)
-    )
+    order = (_rank(SightingRow.severity), FindingRow.id)
+    listed = select(*KNOWN, SightingRow.content).join(SightingRow, joined).order_by(*order)
+    if page.cursor is not None:
+        severity, finding_id = place_of(page.cursor, _IN_SCAN)
+        listed = listed.where(tuple_(*order) > (_RANK[severity], finding_id))
+    rows = await work.db.execute(listed.offset(page.offset).limit(page.fetched))
     return [finding_of(row, scan.id) for row in rows], total or 0
 
 
@@ -127,12 +148,14 @@ async def list_all(
     if target_id is not None:
         wanted.append(FindingRow.target_id == target_id)
     total = await work.db.scalar(select(func.count()).select_from(FindingRow).where(*wanted))
+    if page.cursor is not None:
+        wanted.append(_after(*place_of(page.cursor, _IN_ALL)))
     rows = await work.db.execute(
         select(*KNOWN, FindingRow.content)
         .where(*wanted)
         .order_by(_rank(FindingRow.severity), FindingRow.last_seen_at.desc(), FindingRow.id)
         .offset(page.offset)
-        .limit(page.limit)
+        .limit(page.fetched)
     )
     return [finding_of(row, row.last_scan_id) for row in rows], total or 0
 
