@@ -84,10 +84,7 @@ def _start_and_judge(
 
     try:
         scan = client.scans.wait(scan_id, seconds=timeout, on_change=tell)
-    except WaitedTooLong:
-        notice(f"The scan goes on: apviso scan watch {scan_id}")
-        raise
-    except KeyboardInterrupt:
+    except (WaitedTooLong, KeyboardInterrupt):
         notice(f"The scan goes on: apviso scan watch {scan_id}")
         raise
     _conclude(client, scan, fail_on, allow_partial=allow_partial, json=json)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -80,8 +81,10 @@ class AsyncClient(Resources[Awaited]):
     async def follow(self, following: Following) -> AsyncIterator[dict[str, Any]]:
         while not following.has_ended:
             try:
-                async for event in self._stream(following):
-                    yield event
+                # Whoever stops listening closes the connection at once.
+                async with aclosing(self._stream(following)) as events:
+                    async for event in events:
+                        yield event
                 error: ApvisoError = following.cut_off()
             except ApvisoError as failure:
                 error = failure
@@ -91,7 +94,7 @@ class AsyncClient(Resources[Awaited]):
                     raise error
                 await asyncio.sleep(delay)
 
-    async def _stream(self, following: Following) -> AsyncIterator[dict[str, Any]]:
+    async def _stream(self, following: Following) -> AsyncGenerator[dict[str, Any]]:
         call = following.call()
         try:
             async with self._http.stream(**self._connection.request(call)) as response:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from apviso.runner.retrying import pause
+from apviso.server import blocking
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
@@ -17,6 +18,12 @@ from tests.support.people import Organization, Runner
 
 # Longer than any of these tests may take: what answers sooner was woken.
 LONG = 50
+
+
+@pytest.fixture(autouse=True)
+def without_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a hint ends a wait here."""
+    monkeypatch.setattr(blocking, "POLL_SECONDS", float(LONG))
 
 
 @asynccontextmanager
