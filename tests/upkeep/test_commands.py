@@ -60,7 +60,7 @@ def test_commands_that_the_product_advises_exist_with_their_flags() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("Use `apviso runners list`.", "runners list"),
+        ("Use `apviso runners lists`.", "runners lists"),
         ("```sh\napviso register --tokn x\n```\n", "register --tokn"),
         ("```sh\n.venv/bin/apviso admin license show --jsn\n```\n", "admin license show --jsn"),
     ],

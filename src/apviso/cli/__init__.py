@@ -7,7 +7,22 @@ from typing import Protocol, cast
 
 import typer
 
-from apviso.cli import add, admin, demo, runner, scan_image, scanners, server
+from apviso.cli import (
+    add,
+    admin,
+    api_keys,
+    demo,
+    findings,
+    readiness,
+    report,
+    runner,
+    runners,
+    scan,
+    scan_image,
+    scanners,
+    server,
+    targets,
+)
 from apviso.cli.exits import Exit
 
 app = typer.Typer(
@@ -17,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, server, admin, runner, add, scanners, scan_image):
+for group in (demo, server, admin, runner, add, scanners, scan_image, runners, readiness, targets, scan, findings, report, api_keys):
     group.add_to(app)
 
 
@@ -30,7 +45,7 @@ class _Shown(Protocol):
 def main() -> None:
     """Run the command line. Usage errors exit with 64, as the contract has it."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="apviso", standalone_mode=False)
     except typer.Abort:
         code = 130
     except typer.TyperException as error:

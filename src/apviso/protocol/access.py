@@ -74,3 +74,4 @@ class AuditEventList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None

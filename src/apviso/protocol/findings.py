@@ -83,6 +83,7 @@ class FindingList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None
 
 
 class FindingStatusPatch(Wire):

@@ -82,14 +82,19 @@ class ScanList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None
 
 
 class ScanLog(Wire):
-    """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`."""
+    """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
+
+    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there.
+    """
 
     attempt: int
     events: list[dict[str, JsonValue]]
     last_seq: int
+    next_cursor: str | None = None
 
 
 class Report(Wire):

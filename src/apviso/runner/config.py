@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from apviso.protocol.address import ApiUrl
 from apviso.protocol.runners import MAX_CONCURRENCY
 from apviso.runner.workspace import Workspace
 
@@ -23,15 +23,6 @@ class ConfigProblem(Exception):
     """A setting that cannot be used; the message names it and its source."""
 
 
-def _api_url(value: str) -> str:
-    parts = urlsplit(value.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http or https address, such as https://apviso.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must hold neither user, password, query nor fragment")
-    return value.strip().rstrip("/").removesuffix("/api/v1").removesuffix("/api").rstrip("/")
-
-
 def _absolute(value: Path) -> Path:
     try:
         return value.expanduser().absolute()
@@ -39,7 +30,6 @@ def _absolute(value: Path) -> Path:
         raise ValueError(f"{value} names the home folder of an account that does not exist") from error
 
 
-ApiUrl = Annotated[str, AfterValidator(_api_url)]
 LocalPath = Annotated[Path, AfterValidator(_absolute)]
 
 

@@ -9,15 +9,15 @@ from apviso.server.metrics import PARKED
 class Parking:
     def __init__(self, places: int) -> None:
         self.places = places
-        self._taken = 0
+        self.taken = 0
 
     def enter(self) -> None:
         """Take a place; raises Overloaded when there is none. Whoever entered must leave."""
-        if self._taken >= self.places:
+        if self.taken >= self.places:
             raise Overloaded(retry_after=5)
-        self._taken += 1
+        self.taken += 1
         PARKED.inc()
 
     def leave(self) -> None:
-        self._taken -= 1
+        self.taken -= 1
         PARKED.dec()

@@ -306,7 +306,7 @@ _OPEN = "/api/runner/register"
 
 
 class EntityTags:
-    """Gives every JSON answer to a GET of the public API its ETag, and answers 304 to a client that has it already, as it has a file."""
+    """Gives every answer to a GET of the public API that is no stream its ETag, and answers 304 to a client that has it already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -319,7 +319,7 @@ class EntityTags:
 
 
 class _Tagged:
-    """Holds a JSON answer back until it is whole, unless it brings its tag along; anything else passes through."""
+    """Holds an answer of known length back until it is whole, unless it brings its tag along; anything else passes through."""
 
     def __init__(self, known: str, send: Send) -> None:
         self._known = {tag.strip().removeprefix("W/") for tag in known.split(",") if tag.strip()}
@@ -331,11 +331,11 @@ class _Tagged:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = Headers(raw=message["headers"])
-            if message["status"] == 200 and "etag" in headers:
+            holds = message["status"] == 200 and not headers.get("content-type", "").startswith("text/event-stream")
+            if holds and "etag" in headers:
                 await self._tell(message, headers["etag"])
                 return
-            holds = message["status"] == 200 and headers.get("content-type", "").startswith("application/json")
-            if holds and int(headers.get("content-length", "0")) <= MAX_TAGGED_BYTES:
+            if holds and int(headers.get("content-length", MAX_TAGGED_BYTES + 1)) <= MAX_TAGGED_BYTES:
                 self._start = message
                 return
             await self._send(message)

@@ -34,6 +34,7 @@ class Operation:
     template: str
     credentials: frozenset[str]
     body: Any
+    creates: bool
 
     @property
     def path(self) -> str:
@@ -47,7 +48,9 @@ def _described() -> Iterator[Operation]:
     for path, method, said in operations(document(create_app(Settings(data_dir=Path("unused"))))):
         body = said.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         credentials = frozenset(name for one in said.get("security", []) for name in one)
-        yield Operation(said["operationId"], method.upper(), path, credentials, next(iter(body.get("examples", [])), None))
+        example = next(iter(body.get("examples", [])), None)
+        creates = method == "post" and "201" in said["responses"]
+        yield Operation(said["operationId"], method.upper(), path, credentials, example, creates)
 
 
 EVERY = list(_described())

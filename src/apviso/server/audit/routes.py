@@ -18,7 +18,7 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
-from apviso.server.paging import Paged
+from apviso.server.paging import Scrolled
 from apviso.server.resources import Reading
 
 router = APIRouter(prefix="/api/v1/audit-events", tags=["administration"])
@@ -26,8 +26,9 @@ router = APIRouter(prefix="/api/v1/audit-events", tags=["administration"])
 
 @router.get("", responses=responses(CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited))
 async def list_audit_events(
-    caller: Administrator, work: Reading, page: Paged, subject_id: Annotated[str | None, Query(alias="subjectId", max_length=64)] = None
+    caller: Administrator, work: Reading, page: Scrolled, subject_id: Annotated[str | None, Query(alias="subjectId", max_length=64)] = None
 ) -> AuditEventList:
     """Newest first; `subjectId` keeps those of one runner, scan, target, key or token prefix."""
     events, total = await store.list_events(work, caller.organization_id, subject_id, page)
-    return AuditEventList(audit_events=events, **page.counted(total))
+    shown, after = page.cut(events, store.cursor_after)
+    return AuditEventList(audit_events=shown, next_cursor=after, **page.counted(total))

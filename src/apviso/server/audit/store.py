@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import func, insert, select
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, func, insert, select, tuple_
 
 from apviso.protocol.access import AuditEvent
-from apviso.protocol.wire import OrganizationId
+from apviso.protocol.wire import Instant, OrganizationId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AuditRow
-from apviso.server.paging import Page
+from apviso.server.paging import Page, cursor_at, place_of
 
 SYSTEM = "system"
 OPERATOR = "operator"
+_PLACE = TypeAdapter(tuple[Instant, Text])
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,19 @@ async def record_all(work: Work, organization_id: OrganizationId, action: str, e
 
 
 async def list_events(work: Work, organization_id: OrganizationId, subject_id: str | None, page: Page) -> tuple[list[AuditEvent], int]:
-    """Newest first, and how many there are in all."""
-    mine = [AuditRow.organization_id == organization_id]
+    """Newest first (as many as the page fetches), and how many there are in all."""
+    mine: list[ColumnElement[bool]] = [AuditRow.organization_id == organization_id]
     if subject_id is not None:
         mine.append(AuditRow.subject_id == subject_id)
     total = await work.db.scalar(select(func.count()).select_from(AuditRow).where(*mine))
+    if page.cursor is not None:
+        mine.append(tuple_(AuditRow.at, AuditRow.id) < place_of(page.cursor, _PLACE))
     rows = await work.db.execute(
-        select(AuditRow.__table__).where(*mine).order_by(AuditRow.at.desc(), AuditRow.id.desc()).offset(page.offset).limit(page.limit)
+        select(AuditRow.__table__).where(*mine).order_by(AuditRow.at.desc(), AuditRow.id.desc()).offset(page.offset).limit(page.fetched)
     )
     return [AuditEvent.model_validate(dict(row)) for row in rows.mappings()], total or 0
+
+
+def cursor_after(event: AuditEvent) -> str:
+    """Where a list goes on after this event."""
+    return cursor_at(event.at, event.id)

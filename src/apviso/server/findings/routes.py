@@ -40,7 +40,7 @@ from apviso.server.errors import (
 )
 from apviso.server.findings import export, store
 from apviso.server.findings.triage import end_of_risk
-from apviso.server.paging import Paged
+from apviso.server.paging import Paged, Scrolled
 from apviso.server.resources import Reading, Writing
 from apviso.server.scans import retesting
 from apviso.server.scans import store as scans
@@ -59,12 +59,13 @@ UserStatusFilter = Annotated[UserStatus | None, Query(alias="userStatus")]
 
 @router.get("/scans/{id}/findings", responses=responses(*DENIED, ScanNotFound))
 async def list_scan_findings(
-    id: str, caller: FindingsReader, work: Reading, page: Paged, severity: SeverityFilter = None, user_status: UserStatusFilter = None
+    id: str, caller: FindingsReader, work: Reading, page: Scrolled, severity: SeverityFilter = None, user_status: UserStatusFilter = None
 ) -> FindingList:
     """What the scan's current attempt found, worst first."""
     scan = await scans.get(work, caller.organization_id, id)
     found, total = await store.list_of_scan(work, scan, severity, user_status, page)
-    return FindingList(findings=found, **page.counted(total))
+    shown, after = page.cut(found, store.cursor_in_scan)
+    return FindingList(findings=shown, next_cursor=after, **page.counted(total))
 
 
 Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=MAX_VALUES)]
@@ -79,7 +80,7 @@ def _wanted(
     first_seen_since: Annotated[Instant | None, Query(alias="firstSeenSince")] = None,
     last_seen_since: Annotated[Instant | None, Query(alias="lastSeenSince")] = None,
     q: Annotated[str | None, Query(max_length=200, description="Looked for in title and address, in any case.")] = None,
-    sort: Annotated[store.Sort, Query(description="With `-`: the worst, or the latest, first.")] = "-severity",
+    sort: Annotated[store.Sort, Query(description="With `-`: the worst, or the latest, first.")] = store.BY_ITSELF,
 ) -> store.Wanted:
     return store.Wanted(severity, user_status, target_id, cwe_id, detector, first_seen_since, last_seen_since, q, sort)
 
@@ -98,18 +99,23 @@ AskedFor = Annotated[store.Wanted, Depends(_wanted)]
 async def list_findings(
     caller: FindingsReader,
     work: Reading,
-    page: Paged,
+    page: Scrolled,
     wanted: AskedFor,
     format: Annotated[Literal["json", "csv"], Query()] = "json",
 ) -> FindingList | Response:
     """The organization's findings over all scans; `scanId` is the scan that saw it last. A filter that is repeated takes each value.
 
-    With `format=csv` all that match come as one table, at most 10,000; where more do, it is refused.
+    With `format=csv` all that match come as one table, at most 10,000; where more do, it is refused. `cursor` goes by the order in which
+    the list comes by itself.
     """
+    if page.cursor is not None and wanted.sort != store.BY_ITSELF:
+        raise field_refused("cursor", f"goes with sort={store.BY_ITSELF} alone; take page and limit for another order")
     total = await store.count(work, caller.organization_id, wanted)
     if format == "csv":
         return await _table(work, caller.organization_id, wanted, total)
-    return FindingList(findings=await store.list_all(work, caller.organization_id, wanted, page), **page.counted(total))
+    found = await store.list_all(work, caller.organization_id, wanted, page)
+    shown, after = page.cut(found, store.cursor_in_all)
+    return FindingList(findings=shown, next_cursor=after if wanted.sort == store.BY_ITSELF else None, **page.counted(total))
 
 
 async def _table(work: Work, organization_id: OrganizationId, wanted: store.Wanted, total: int) -> Response:

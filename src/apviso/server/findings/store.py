@@ -9,18 +9,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 import uuid_utils
-from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import Finding, ReportedFinding, StatusChange
 from apviso.protocol.states import Severity, UserStatus
-from apviso.protocol.wire import FindingId, OrganizationId
+from apviso.protocol.wire import FindingId, Instant, OrganizationId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.findings import KNOWN, finding_of
 from apviso.server.db.schema import FindingHistoryRow, FindingRow, SightingRow
 from apviso.server.errors import FindingNotFound
 from apviso.server.findings.triage import status_when_seen
-from apviso.server.paging import Page
+from apviso.server.paging import Page, cursor_at, place_of
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
 
@@ -105,6 +106,26 @@ def _rank(column: Any) -> Any:
     return case(_RANK, value=column)
 
 
+# Where lists go on: after which severity, time and id.
+_IN_SCAN = TypeAdapter(tuple[Severity, Text])
+_IN_ALL = TypeAdapter(tuple[Severity, Instant, Text])
+
+
+def cursor_in_scan(finding: Finding) -> str:
+    return cursor_at(finding.severity, finding.id)
+
+
+def cursor_in_all(finding: Finding) -> str:
+    return cursor_at(finding.severity, finding.last_seen_at, finding.id)
+
+
+def _after(severity: Severity, seen_at: datetime, finding_id: str) -> ColumnElement[bool]:
+    """What comes later in the order worst, latest, id."""
+    rank = _rank(FindingRow.severity)
+    is_later = or_(FindingRow.last_seen_at < seen_at, and_(FindingRow.last_seen_at == seen_at, FindingRow.id > finding_id))
+    return or_(rank > _RANK[severity], and_(rank == _RANK[severity], is_later))
+
+
 async def list_of_scan(
     work: Work, scan: ScanFacts, severity: Severity | None, user_status: UserStatus | None, page: Page
 ) -> tuple[list[Finding], int]:
@@ -116,13 +137,12 @@ async def list_of_scan(
         wanted.append(FindingRow.user_status == user_status)
     joined = and_(FindingRow.id == SightingRow.finding_id, *wanted)
     total = await work.db.scalar(select(func.count()).select_from(SightingRow).join(FindingRow, joined))
-    rows = await work.db.execute(
-        select(*KNOWN, SightingRow.content)
-        .join(SightingRow, joined)
-        .order_by(_rank(SightingRow.severity), FindingRow.id)
-        .offset(page.offset)
-        .limit(page.limit)
-    )
+    order = (_rank(SightingRow.severity), FindingRow.id)
+    listed = select(*KNOWN, SightingRow.content).join(SightingRow, joined).order_by(*order)
+    if page.cursor is not None:
+        severity, finding_id = place_of(page.cursor, _IN_SCAN)
+        listed = listed.where(tuple_(*order) > (_RANK[severity], finding_id))
+    rows = await work.db.execute(listed.offset(page.offset).limit(page.fetched))
     return [finding_of(row, scan.id) for row in rows], total or 0
 
 
@@ -142,6 +162,7 @@ class Wanted:
 
 
 Sort = Literal["severity", "-severity", "lastSeen", "-lastSeen", "firstSeen", "-firstSeen"]
+BY_ITSELF: Sort = "-severity"
 _ORDER: dict[Sort, Any] = {
     "severity": _rank(FindingRow.severity).desc(),
     "-severity": _rank(FindingRow.severity),
@@ -186,8 +207,11 @@ def _listing(organization_id: OrganizationId, wanted: Wanted) -> Any:
 
 
 async def list_all(work: Work, organization_id: OrganizationId, wanted: Wanted, page: Page) -> list[Finding]:
-    """The organization's findings over all scans."""
-    rows = await work.db.execute(_listing(organization_id, wanted).offset(page.offset).limit(page.limit))
+    """The organization's findings over all scans; by a cursor only in the order that it comes in by itself."""
+    listed = _listing(organization_id, wanted)
+    if page.cursor is not None:
+        listed = listed.where(_after(*place_of(page.cursor, _IN_ALL)))
+    rows = await work.db.execute(listed.offset(page.offset).limit(page.fetched))
     return [finding_of(row, row.last_scan_id) for row in rows]
 
 

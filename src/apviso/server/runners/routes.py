@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query
+from fastapi.responses import Response
 
 from apviso.protocol.runners import Drain, Pause, RunnerAnswer, RunnerHistory, RunnerPatch
 from apviso.protocol.states import AdminState
 from apviso.protocol.wire import Instant
 from apviso.server.access import Caller, RunnersReader, RunnersWriter
 from apviso.server.audit import store as audit
+from apviso.server.blocking import HeldOpen, Shown
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
@@ -20,6 +22,7 @@ from apviso.server.errors import (
     InsufficientScope,
     InvalidFields,
     MalformedJson,
+    Overloaded,
     RateLimited,
     RunnerIsRevoked,
     RunnerNotFound,
@@ -42,10 +45,15 @@ router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
 DEFAULT_HISTORY = timedelta(days=7)
 
 
-@router.get("/{id}", responses=responses(*READ))
-async def get_runner(id: str, caller: RunnersReader, work: Reading, plant: Plant) -> RunnerAnswer:
-    """One runner, as it stands now."""
-    return await _show(work, plant, caller, id)
+@router.get("/{id}", responses=responses(*READ, Overloaded), response_model=RunnerAnswer)
+async def get_runner(id: str, caller: RunnersReader, plant: Plant, held: HeldOpen) -> Response:
+    """One runner, as it stands now. With `wait`, the answer comes when something has changed."""
+
+    async def look(work: Work) -> Shown:
+        answer = await _show(work, plant, caller, id)
+        return Shown(answer, answer.runner.status)
+
+    return await held.read(caller, look, runner_topic(id))
 
 
 @router.patch("/{id}", responses=responses(*CHANGE))

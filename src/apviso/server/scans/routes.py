@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import Response
+from pydantic import Field, TypeAdapter
 
 from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.protocol.wire import ScanId, format_instant
 from apviso.server.access import Caller, ScansReader, ScansWriter, is_still_valid
 from apviso.server.audit import store as audit
+from apviso.server.blocking import HeldOpen, Shown
+from apviso.server.db.engine import Work
 from apviso.server.errors import (
     AlreadyIssued,
     BodyTooLarge,
@@ -40,7 +43,7 @@ from apviso.server.errors import (
     responses,
 )
 from apviso.server.idempotency import Idempotent
-from apviso.server.paging import Paged
+from apviso.server.paging import MAX_CURSOR, Scrolled, cursor_at, place_of
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.scans import starting, store
 from apviso.server.scans.ending import conclude, tell
@@ -57,6 +60,8 @@ KEEP_ALIVE_SECONDS = 15.0
 POLL_SECONDS = 2.0
 # Numbers of events end below.
 _EVENTS_OF_AN_ATTEMPT = 2**31
+_Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_LOG_PLACE = TypeAdapter(tuple[_Number, _Number])
 _ALIASES = {"queued": ScanStatus.PENDING_RUNNER, "provisioning": ScanStatus.ASSIGNED}
 StatusFilter = Literal[
     "pending_runner", "assigned", "running", "stale", "completed", "failed", "cancelled", "preflight_failed", "queued", "provisioning"
@@ -109,21 +114,26 @@ async def list_scans(
     caller: ScansReader,
     work: Reading,
     plant: Plant,
-    page: Paged,
+    page: Scrolled,
     status: StatusFilter | None = None,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
 ) -> ScanList:
-    """Newest first. `status` also takes `queued` and `provisioning`."""
+    """Newest first. `status` also takes `queued` and `provisioning`. `cursor` goes on where `nextCursor` of an answer says."""
     wanted = None if status is None else _ALIASES.get(status) or ScanStatus(status)
     scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page)
-    return ScanList(scans=await show(work, plant, scans), **page.counted(total))
+    shown, after = page.cut(scans, store.cursor_after)
+    return ScanList(scans=await show(work, plant, shown), next_cursor=after, **page.counted(total))
 
 
-@router.get("/{id}", responses=responses(*DENIED, ScanNotFound))
-async def get_scan(id: str, caller: ScansReader, work: Reading, plant: Plant) -> ScanAnswer:
-    """One scan; while it waits, `waitingFor` says for what."""
-    scan = await store.get(work, caller.organization_id, id)
-    return ScanAnswer(scan=(await show(work, plant, [scan]))[0])
+@router.get("/{id}", responses=responses(*DENIED, ScanNotFound, Overloaded), response_model=ScanAnswer)
+async def get_scan(id: str, caller: ScansReader, plant: Plant, held: HeldOpen) -> Response:
+    """One scan; while it waits, `waitingFor` says for what. With `wait`, the answer comes when something has changed."""
+
+    async def look(work: Work) -> Shown:
+        scan = await store.get(work, caller.organization_id, id)
+        return Shown(ScanAnswer(scan=(await show(work, plant, [scan]))[0]), f"{scan.attempt} {scan.status}", scan.is_final)
+
+    return await held.read(caller, look, log_topic(id))
 
 
 @router.post("/{id}/cancel", responses=responses(*DENIED, ScanNotFound, ScanAlreadyEnded))
@@ -157,6 +167,7 @@ async def read_scan_log(
     plant: Plant,
     after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     attempt: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`nextCursor` of an answer; in place of `after`.")] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> ScanLog | Response:
@@ -165,12 +176,15 @@ async def read_scan_log(
     Each attempt counts from 1. With `attempt`, the one that `after` was read of, a new attempt is told from its beginning.
     """
     scan = await store.get(work, caller.organization_id, id)
+    if cursor is not None:
+        attempt, after = place_of(cursor, _LOG_PLACE)
     if "text/event-stream" in accept.lower():
         seen = _log_mark(last_event_id) or (attempt, after)
         return EventStream(plant.parking, _follow(request, caller, plant, scan.id, *seen))
     after = after if attempt in (None, scan.attempt) else 0
     events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan, after)]
-    return ScanLog(attempt=scan.attempt, events=events, last_seq=events[-1]["seq"] if events else after)
+    last_seq = events[-1]["seq"] if events else after
+    return ScanLog(attempt=scan.attempt, events=events, last_seq=last_seq, next_cursor=cursor_at(scan.attempt, last_seq))
 
 
 async def _follow(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -32,11 +34,11 @@ from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
 from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, UserStatus, Visibility
 from apviso.protocol.timers import Timers
-from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
+from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
-from apviso.server.paging import Page
+from apviso.server.paging import Page, cursor_at, place_of
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.matching import WaitingScan
 from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
@@ -130,21 +132,31 @@ async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) 
 async def list_scans(
     work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page
 ) -> tuple[list[ScanFacts], int]:
-    """Newest first, and how many there are in all."""
+    """Newest first (as many as the page fetches), and how many there are in all."""
     wanted: list[ColumnElement[bool]] = [ScanRow.organization_id == organization_id]
     if status is not None:
         wanted.append(ScanRow.status == status)
     if target_id is not None:
         wanted.append(ScanRow.target_id == target_id)
     total = await work.db.scalar(select(func.count()).select_from(ScanRow).where(*wanted))
+    if page.cursor is not None:
+        wanted.append(tuple_(ScanRow.created_at, ScanRow.id) < place_of(page.cursor, _PLACE))
     rows = await work.db.execute(
         select(ScanRow.__table__)
         .where(*wanted)
         .order_by(ScanRow.created_at.desc(), ScanRow.id.desc())
         .offset(page.offset)
-        .limit(page.limit)
+        .limit(page.fetched)
     )
     return [ScanFacts.of(row) for row in rows.mappings()], total or 0
+
+
+_PLACE = TypeAdapter(tuple[Instant, Text])
+
+
+def cursor_after(scan: ScanFacts) -> str:
+    """Where a list goes on after this scan."""
+    return cursor_at(scan.created_at, scan.id)
 
 
 async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:

@@ -15,7 +15,6 @@ from apviso.protocol.wire import format_instant
 Names = tuple[WebhookEvent, ...]
 # Changes of a runner's status. Each one makes the one before it history.
 TRANSITIONS = frozenset({"runner.online", "runner.degraded", "runner.offline", "runner.revoked"})
-_ENDED = frozenset({"scan.completed", "scan.failed", "scan.cancelled"})
 _KNOWN = frozenset(WebhookEvent)
 # By the first word of an event's name, the field that says what it is about. Messages about one thing are sent in order.
 _SUBJECTS = {
@@ -37,8 +36,6 @@ def names_of(type_: str, data: Mapping[str, Any]) -> list[Names]:
     if type_ == "scan.preflight_failed":
         # It failed before it had looked at anything, so there is nothing to report.
         return [(WebhookEvent.SCAN_FAILED,)]
-    if type_ in _ENDED and data.get("attempt"):
-        return [(WebhookEvent(type_),), (WebhookEvent.REPORT_READY,)]
     return [(WebhookEvent(type_),)] if type_ in _KNOWN else []
 
 

@@ -1,0 +1,276 @@
+"""The API part by part: each method is one line that says which call it is. Another part is a class here and a line at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic
+
+from apviso.client import waiting
+from apviso.client.calls import Call, act, change, create, download, get, query_of, remove, segment
+from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Transport, Walk, Way
+from apviso.client.following import Following
+from apviso.client.listing import Listing, listing
+from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
+from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.licenses import Quota
+from apviso.protocol.readiness import Readiness
+from apviso.protocol.runners import (
+    Drain,
+    EnrollmentToken,
+    EnrollmentTokenList,
+    IssuedEnrollmentToken,
+    NewEnrollmentToken,
+    Pause,
+    Runner,
+    RunnerAnswer,
+    RunnerHistory,
+    RunnerList,
+    RunnerPatch,
+)
+from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus
+from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
+
+
+class Runners(Resource[Way]):
+    @Endpoint
+    def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
+        """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
+        return get("/runners", RunnerList, status=status, label=label, name=name)
+
+    @Endpoint
+    def get(self, runner_id: str) -> Call[Runner]:
+        return _runner(get(_of_runner(runner_id), RunnerAnswer))
+
+    @Endpoint
+    def edit(self, runner_id: str, patch: RunnerPatch) -> Call[Runner]:
+        return _runner(change(_of_runner(runner_id), patch, RunnerAnswer))
+
+    @Endpoint
+    def pause(self, runner_id: str, pause: Pause | None = None) -> Call[Runner]:
+        return _runner(act(f"{_of_runner(runner_id)}/pause", pause, RunnerAnswer))
+
+    @Endpoint
+    def resume(self, runner_id: str) -> Call[Runner]:
+        return _runner(act(f"{_of_runner(runner_id)}/resume", None, RunnerAnswer))
+
+    @Endpoint
+    def drain(self, runner_id: str, drain: Drain | None = None) -> Call[Runner]:
+        return _runner(act(f"{_of_runner(runner_id)}/drain", drain, RunnerAnswer))
+
+    @Endpoint
+    def rotate_token(self, runner_id: str) -> Call[Runner]:
+        return _runner(act(f"{_of_runner(runner_id)}/rotate-token", None, RunnerAnswer))
+
+    @Endpoint
+    def revoke(self, runner_id: str) -> Call[None]:
+        return remove(_of_runner(runner_id))
+
+    @Endpoint
+    def history(self, runner_id: str, *, since: datetime | None = None) -> Call[RunnerHistory]:
+        return get(f"{_of_runner(runner_id)}/history", RunnerHistory, since=since)
+
+    @Endpoint
+    def readiness(self, *, target_id: str | None = None, runner_id: str | None = None) -> Call[Readiness]:
+        """Whether a scan may start now, and exactly why not."""
+        return get("/runners/readiness", Readiness, target_id=target_id, runner_id=runner_id)
+
+    @Walk
+    def wait(
+        self,
+        runner_id: str,
+        *,
+        seconds: float | None = None,
+        is_ready: Callable[[Runner], bool] = waiting.accepts_jobs,
+        on_change: Callable[[Runner], None] = waiting.ignore,
+    ) -> Steps[Runner]:
+        """The runner as soon as `is_ready` says so: by default when it takes scans. Raises WaitedTooLong."""
+        return waiting.runner_ready(runner_id, seconds, is_ready, on_change)
+
+
+class EnrollmentTokens(Resource[Way]):
+    @Endpoint
+    def issue(self, wanted: NewEnrollmentToken | None = None) -> Call[IssuedEnrollmentToken]:
+        """The only answer that ever holds the token."""
+        return create("/runners/enrollment-tokens", wanted, IssuedEnrollmentToken)
+
+    @Each
+    def all(self) -> Listing[EnrollmentTokenList, EnrollmentToken]:
+        return listing("/runners/enrollment-tokens", EnrollmentTokenList, lambda answer: answer.enrollment_tokens)
+
+    @Endpoint
+    def revoke(self, token_prefix: str) -> Call[None]:
+        return remove(f"/runners/enrollment-tokens/{segment(token_prefix)}")
+
+
+class Targets(Resource[Way]):
+    @Endpoint
+    def add(self, wanted: NewTarget) -> Call[Target]:
+        return create("/targets", wanted, TargetAnswer).then(lambda answer: answer.target)
+
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[TargetList]:
+        return get("/targets", TargetList, page=page, limit=limit)
+
+    @Each
+    def all(self) -> Listing[TargetList, Target]:
+        return listing("/targets", TargetList, lambda answer: answer.targets)
+
+    @Endpoint
+    def get(self, target_id: str) -> Call[Target]:
+        return get(f"/targets/{segment(target_id)}", TargetAnswer).then(lambda answer: answer.target)
+
+    @Endpoint
+    def edit(self, target_id: str, patch: TargetPatch) -> Call[Target]:
+        return change(f"/targets/{segment(target_id)}", patch, TargetAnswer).then(lambda answer: answer.target)
+
+    @Endpoint
+    def delete(self, target_id: str) -> Call[None]:
+        return remove(f"/targets/{segment(target_id)}")
+
+
+class Scans(Resource[Way]):
+    @Endpoint
+    def start(self, wanted: NewScan) -> Call[CreatedScan]:
+        """Raises Conflict where no runner could take it now, unless it may be queued; its `readiness` says why."""
+        return create("/scans", wanted, CreatedScan)
+
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50, *, status: ScanStatus | None = None, target_id: str | None = None) -> Call[ScanList]:
+        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id)
+
+    @Each
+    def all(self, *, status: ScanStatus | None = None, target_id: str | None = None) -> Listing[ScanList, Scan]:
+        """Newest first. Scans that start meanwhile shift nothing."""
+        return listing("/scans", ScanList, lambda answer: answer.scans, status=status, target_id=target_id)
+
+    @Endpoint
+    def get(self, scan_id: str) -> Call[Scan]:
+        return get(_of_scan(scan_id), ScanAnswer).then(lambda answer: answer.scan)
+
+    @Endpoint
+    def cancel(self, scan_id: str) -> Call[Scan]:
+        return act(f"{_of_scan(scan_id)}/cancel", None, ScanAnswer, may_repeat=True).then(lambda answer: answer.scan)
+
+    @Endpoint
+    def log(self, scan_id: str, *, after: int = 0, attempt: int | None = None) -> Call[ScanLog]:
+        """At most 1,000 events of the current attempt after `after`."""
+        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt)
+
+    @Follow
+    def follow(self, scan_id: str, *, after: int = 0) -> Following:
+        """The scan's events as they come; one of the type `end` is the last. Lost connections are resumed."""
+        return Following(f"{_of_scan(scan_id)}/log", query_of({"after": after}))
+
+    @Walk
+    def wait(self, scan_id: str, *, seconds: float | None = None, on_change: Callable[[Scan], None] = waiting.ignore) -> Steps[Scan]:
+        """The ended scan. Raises WaitedTooLong; the scan goes on."""
+        return waiting.scan_end(scan_id, seconds, on_change)
+
+    @Each
+    def findings(
+        self, scan_id: str, *, severity: Severity | None = None, user_status: UserStatus | None = None
+    ) -> Listing[FindingList, Finding]:
+        """What the scan found, worst first."""
+        path = f"{_of_scan(scan_id)}/findings"
+        return listing(path, FindingList, lambda answer: answer.findings, severity=severity, user_status=user_status)
+
+    @Endpoint
+    def report(self, scan_id: str) -> Call[Report]:
+        """Raises NotYet until the scan has ended."""
+        return get(f"{_of_scan(scan_id)}/report", ReportAnswer).then(lambda answer: answer.report)
+
+    @Endpoint
+    def report_file(self, scan_id: str, kind: str) -> Call[bytes]:
+        """The report as a file: `html`, `pdf`, `sarif`, `csv`, `json` or `md`. Raises NotYet until the scan has ended."""
+        return download(f"{_of_scan(scan_id)}/report.{segment(kind)}", "*/*")
+
+
+class Findings(Resource[Way]):
+    @Endpoint
+    def page(
+        self,
+        page: int = 1,
+        limit: int = 50,
+        *,
+        severity: Severity | None = None,
+        user_status: UserStatus | None = None,
+        target_id: str | None = None,
+    ) -> Call[FindingList]:
+        return get("/findings", FindingList, page=page, limit=limit, severity=severity, user_status=user_status, target_id=target_id)
+
+    @Each
+    def all(
+        self, *, severity: Severity | None = None, user_status: UserStatus | None = None, target_id: str | None = None
+    ) -> Listing[FindingList, Finding]:
+        """Over all scans, worst first."""
+        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id}
+        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
+
+    @Endpoint
+    def get(self, finding_id: str) -> Call[Finding]:
+        return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
+
+    @Endpoint
+    def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
+        return change(f"/findings/{segment(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
+
+
+class ApiKeys(Resource[Way]):
+    @Endpoint
+    def issue(self, wanted: NewApiKey) -> Call[IssuedApiKey]:
+        """The only answer that ever holds the key."""
+        return create("/api-keys", wanted, IssuedApiKey)
+
+    @Each
+    def all(self) -> Listing[ApiKeyList, ApiKey]:
+        return listing("/api-keys", ApiKeyList, lambda answer: answer.api_keys)
+
+    @Endpoint
+    def get(self, key_id: str) -> Call[ApiKey]:
+        return get(f"/api-keys/{segment(key_id)}", ApiKeyAnswer).then(lambda answer: answer.api_key)
+
+    @Endpoint
+    def edit(self, key_id: str, patch: ApiKeyPatch) -> Call[ApiKey]:
+        return change(f"/api-keys/{segment(key_id)}", patch, ApiKeyAnswer).then(lambda answer: answer.api_key)
+
+    @Endpoint
+    def revoke(self, key_id: str) -> Call[None]:
+        return remove(f"/api-keys/{segment(key_id)}")
+
+
+class Organization(Resource[Way]):
+    @Endpoint
+    def quota(self) -> Call[Quota]:
+        return get("/quota", Quota)
+
+    @Each
+    def audit_events(self, *, subject_id: str | None = None) -> Listing[AuditEventList, AuditEvent]:
+        """Newest first."""
+        return listing("/audit-events", AuditEventList, lambda answer: answer.audit_events, subject_id=subject_id)
+
+
+class Resources(Generic[Way]):
+    """Every part, as both clients have it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.runners: Runners[Way] = Runners(transport)
+        self.enrollment_tokens: EnrollmentTokens[Way] = EnrollmentTokens(transport)
+        self.targets: Targets[Way] = Targets(transport)
+        self.scans: Scans[Way] = Scans(transport)
+        self.findings: Findings[Way] = Findings(transport)
+        self.api_keys: ApiKeys[Way] = ApiKeys(transport)
+        self.organization: Organization[Way] = Organization(transport)
+
+
+def _of_runner(runner_id: str) -> str:
+    return f"/runners/{segment(runner_id)}"
+
+
+def _runner(call: Call[RunnerAnswer]) -> Call[Runner]:
+    return call.then(lambda answer: answer.runner)
+
+
+def _of_scan(scan_id: str) -> str:
+    return f"/scans/{segment(scan_id)}"

@@ -1,0 +1,128 @@
+"""Both clients against a real control plane."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from apviso.client import AsyncClient, BadCredential, Client, Conflict, Forbidden, InvalidRequest, NotFound, NotYet, WaitedTooLong
+from apviso.protocol.access import NewApiKey
+from apviso.protocol.findings import FindingStatusPatch
+from apviso.protocol.runners import NewEnrollmentToken, Pause, RunnerPatch
+from apviso.protocol.scans import NewScan
+from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, UserStatus, Visibility
+from apviso.protocol.targets import NewTarget, TargetPatch
+from apviso.protocol.tokens import Namespace, new_token
+from tests.support.clock import Clock
+from tests.support.people import Organization, Runner
+
+FINDING = {
+    "seq": 1,
+    "at": "2026-05-03T09:15:32Z",
+    "type": "finding",
+    "finding": {"title": "A flaw", "severity": "high", "url": "http://localhost:3000/"},
+}
+
+
+def target(number: int = 0) -> NewTarget:
+    return NewTarget(domain=f"localhost:{3000 + number}", visibility=Visibility.LOCALHOST)
+
+
+async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Organization, runner: Runner) -> None:
+    async with AsyncClient(url, acme.key) as client:
+        made = await client.targets.add(target())
+        edited = await client.targets.edit(made.id, TargetPatch(scan_url="http://localhost:3000/app"))
+        ready = await client.runners.readiness(target_id=made.id)
+        created = await client.scans.start(NewScan(target_id=made.id))
+        with pytest.raises(NotYet):
+            await client.scans.report(created.scan.id)
+        waiting = asyncio.create_task(client.scans.wait(created.scan.id, seconds=20))
+        events = asyncio.create_task(_gather(client, created.scan.id))
+        (await runner.run_whole(await runner.claimed(), FINDING)).raise_for_status()
+        ended = await waiting
+        found = [finding async for finding in client.scans.findings(ended.id)]
+        settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.FALSE_POSITIVE))
+        report = await client.scans.report(ended.id)
+        quota = await client.organization.quota()
+
+    assert (edited.scan_url, ready.ready) == ("http://localhost:3000/app", True)
+    assert (ended.status, ended.finding_counts.high) == (ScanStatus.COMPLETED, 1)
+    assert [event["type"] for event in await events] == ["finding", "end"]
+    assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.FALSE_POSITIVE)
+    assert "A flaw" in report.markdown_content
+    assert quota.usage.targets == 1
+
+
+async def _gather(client: AsyncClient, scan_id: str) -> list[dict[str, object]]:
+    return [event async for event in client.scans.follow(scan_id)]
+
+
+async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url: str, acme: Organization, runner: Runner) -> None:
+    def story() -> tuple[object, ...]:
+        with Client(url, acme.key) as client:
+            targets = [client.targets.add(target(number)) for number in range(3)]
+            renamed = client.runners.edit(runner.id, RunnerPatch(name="north"))
+            paused = client.runners.pause(runner.id, Pause(note="for now"))
+            resumed = client.runners.wait(client.runners.resume(runner.id).id, seconds=20)
+            queued = client.scans.start(NewScan(target_id=targets[0].id, when_unavailable="queue")).scan
+            cancelled = client.scans.wait(client.scans.cancel(queued.id).id, seconds=20)
+            events = list(client.scans.follow(queued.id))
+            issued = client.enrollment_tokens.issue(NewEnrollmentToken(name="south"))
+            client.enrollment_tokens.revoke(issued.token_prefix)
+            left = list(client.enrollment_tokens.all())
+            listed = {known.id for known in client.targets.all()} == {known.id for known in targets}
+            actions = [event.action for event in client.organization.audit_events(subject_id=queued.id)]
+        names = (renamed.name, paused.admin_note, resumed.status)
+        return names, cancelled.status, [event["type"] for event in events], left, listed, actions
+
+    told = await asyncio.to_thread(story)
+
+    names = ("north", "for now", RunnerStatus.ONLINE)
+    assert told == (names, ScanStatus.CANCELLED, ["end"], [], True, ["scan.ended", "scan.created"])
+
+
+async def test_client_that_waits_too_long_says_so_and_is_told_of_each_change(url: str, acme: Organization, runner: Runner) -> None:
+    scan = (await acme.scan((await acme.target())["id"]))["scan"]
+    seen: list[str] = []
+
+    async with AsyncClient(url, acme.key) as client:
+        with pytest.raises(WaitedTooLong):
+            await client.scans.wait(scan["id"], seconds=0.05, on_change=lambda changed: seen.append(changed.status))
+
+    assert seen == ["pending_runner"]
+
+
+async def test_refusals_are_errors_of_their_families(url: str, acme: Organization, runner: Runner) -> None:
+    unknown, narrow = new_token(Namespace.API_KEY).reveal(), (await acme.limited_to("runners:read")).key
+    async with AsyncClient(url, acme.key) as client, AsyncClient(url, unknown) as stranger, AsyncClient(url, narrow) as reader:
+        made = await client.targets.add(target())
+        await client.runners.pause(runner.id)
+        with pytest.raises(Conflict) as not_ready:
+            await client.scans.start(NewScan(target_id=made.id))
+        with pytest.raises(NotFound) as missing:
+            await client.scans.get("no-such-scan")
+        with pytest.raises(InvalidRequest) as invalid:
+            await client.targets.add(NewTarget(domain="10.0.0.7"))
+        with pytest.raises(Forbidden) as forbidden:
+            await reader.targets.get(made.id)
+        with pytest.raises(BadCredential):
+            await stranger.organization.quota()
+
+    assert not_ready.value.code == "runner_not_ready"
+    assert isinstance(not_ready.value.member("readiness"), dict)
+    assert (missing.value.code, missing.value.status) == ("scan_not_found", 404)
+    assert invalid.value.fields[0].field == "domain"
+    assert forbidden.value.member("required") == "targets:read"
+
+
+async def test_client_with_a_key_that_has_run_out_is_refused(url: str, acme: Organization, clock: Clock) -> None:
+    async with AsyncClient(url, acme.key) as client:
+        issued = await client.api_keys.issue(NewApiKey(name="ci", scopes=[Scope.SCANS_READ], expires_at=clock.now.replace(hour=10)))
+        clock.pass_by(hours=1)
+        async with AsyncClient(url, issued.key) as late:
+            with pytest.raises(BadCredential) as refused:
+                await late.scans.page()
+
+    assert refused.value.code == "credential_invalid"
+    assert issued.key not in repr(issued)
