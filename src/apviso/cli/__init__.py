@@ -20,8 +20,10 @@ from apviso.cli import (
     scan,
     scan_image,
     scanners,
+    schedules,
     server,
     targets,
+    webhooks,
 )
 from apviso.cli.exits import Exit
 
@@ -32,7 +34,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, server, admin, runner, add, scanners, scan_image, runners, readiness, targets, scan, findings, report, api_keys):
+GROUPS = (
+    demo, server, admin, runner, add, scanners, scan_image,
+    runners, readiness, targets, scan, findings, report, schedules, webhooks, api_keys,
+)  # fmt: skip
+for group in GROUPS:
     group.add_to(app)
 
 

@@ -11,10 +11,11 @@ from apviso.cli.exits import Exit
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json, fail
 from apviso.cli.showing import print_facts, print_json, print_table
-from apviso.protocol.states import Visibility
+from apviso.protocol.states import VerificationMethod, Visibility
 
 if TYPE_CHECKING:
     from apviso.client import Client
+    from apviso.protocol.verification import VerificationInstructions
 
 group = typer.Typer(help="The applications to be tested.", no_args_is_help=True)
 Which = Annotated[str, typer.Argument(metavar="TARGET", help="Id or domain of a target.")]
@@ -70,6 +71,40 @@ def delete(target: Which, api_url: ApiUrl = None, api_key_file: ApiKeyFile = Non
     """Delete a target that was never scanned."""
     with connected(api_url, api_key_file) as client:
         client.targets.delete(id_of(client, target))
+
+
+@group.command()
+def verify(
+    target: Which,
+    method: Annotated[VerificationMethod | None, typer.Option("--method", help="Where the proof is. Without it: what to publish.")] = None,
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Show how control of a target is proved, or have the proof looked for; exits with 2 where it is not there."""
+    with connected(api_url, api_key_file) as client:
+        target_id = id_of(client, target)
+        if method is None:
+            _show_instructions(client.targets.instructions(target_id), json=json)
+            return
+        verified = client.targets.verify(target_id, method)
+    if json:
+        from apviso.protocol.targets import TargetAnswer
+
+        print_json(TargetAnswer(target=verified))
+    else:
+        print_facts((("Target", verified.domain), ("Verified", verified.verified_at), ("By", verified.verification_method)))
+
+
+def _show_instructions(instructions: VerificationInstructions, *, json: bool) -> None:
+    if json:
+        from apviso.protocol.verification import VerificationInstructionsAnswer
+
+        print_json(VerificationInstructionsAnswer(instructions=instructions))
+        return
+    ways = (("dns_txt", instructions.dns_txt), ("file", instructions.file), ("meta_tag", instructions.meta_tag))
+    known = [(name, way.text) for name, way in ways if way is not None]
+    print_facts((("Host", instructions.host), ("Needed", instructions.reason), *known))
 
 
 def id_of(client: Client, target: str) -> str:

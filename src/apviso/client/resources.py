@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic
 
 from apviso.client import waiting
+from apviso.client.automation import Schedules, Webhooks
 from apviso.client.calls import Call, act, change, create, download, get, query_of, remove, segment
 from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Transport, Walk, Way
 from apviso.client.following import Following
@@ -29,8 +30,9 @@ from apviso.protocol.runners import (
     RunnerPatch,
 )
 from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
-from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus
+from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
+from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
 
 
 class Runners(Resource[Way]):
@@ -128,6 +130,18 @@ class Targets(Resource[Way]):
     @Endpoint
     def delete(self, target_id: str) -> Call[None]:
         return remove(f"/targets/{segment(target_id)}")
+
+    @Endpoint
+    def instructions(self, target_id: str) -> Call[VerificationInstructions]:
+        """How control of the target can be proved."""
+        path = f"/targets/{segment(target_id)}/verify/instructions"
+        return get(path, VerificationInstructionsAnswer).then(lambda answer: answer.instructions)
+
+    @Endpoint
+    def verify(self, target_id: str, method: VerificationMethod) -> Call[Target]:
+        """Raises Conflict where the proof is not there; its `checks` say what was looked at."""
+        path, wanted = f"/targets/{segment(target_id)}/verify", VerificationRequest(method=method)
+        return act(path, wanted, TargetAnswer, may_repeat=True).then(lambda answer: answer.target)
 
 
 class Scans(Resource[Way]):
@@ -261,6 +275,8 @@ class Resources(Generic[Way]):
         self.scans: Scans[Way] = Scans(transport)
         self.findings: Findings[Way] = Findings(transport)
         self.api_keys: ApiKeys[Way] = ApiKeys(transport)
+        self.schedules: Schedules[Way] = Schedules(transport)
+        self.webhooks: Webhooks[Way] = Webhooks(transport)
         self.organization: Organization[Way] = Organization(transport)
 
 

@@ -26,7 +26,10 @@ async def known_identities(acme: Organization, runner: Runner) -> dict[str, str]
     finding = (await acme.get("/findings")).json()["findings"][0]["id"]
     key = (await acme.get("/api-keys")).json()["apiKeys"][0]["id"]
     token = (await acme.enrollment_token()).split("_")[1]
-    return {"runners": runner.id, "targets": target, "scans": scan, "findings": finding, "api-keys": key, "enrollment-tokens": token}
+    schedule = (await acme.post("/schedules", {"targetId": target, "frequency": "daily", "hour": 3})).json()["schedule"]["id"]
+    webhook = (await acme.post("/webhooks", {"url": "https://hooks.example.com/", "events": ["*"]})).json()["webhook"]["id"]
+    runs = {"runners": runner.id, "targets": target, "scans": scan, "findings": finding, "schedules": schedule, "webhooks": webhook}
+    return runs | {"api-keys": key, "enrollment-tokens": token}
 
 
 def path_of(operation: Operation, known: dict[str, str]) -> str:
