@@ -13,6 +13,7 @@ from apviso.cli import (
     api_keys,
     demo,
     findings,
+    mcp,
     readiness,
     report,
     runner,
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, server, admin, runner, add, scanners, scan_image, runners, readiness, targets, scan, findings, report, api_keys):
+for group in (demo, server, admin, runner, add, scanners, scan_image, runners, readiness, targets, scan, findings, report, api_keys, mcp):
     group.add_to(app)
 
 
