@@ -58,7 +58,7 @@ docs: setup ## Make the generated pages of docs/reference anew
 
 lock: setup ## Make the lock files anew from pyproject.toml and requirements/*.in
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra notify --extra otel --extra pdf pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra mcp --extra notify --extra otel --extra pdf pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scanners.in -o src/apviso/scanning/scanners.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/tools.in -o src/apviso/scanning/tools.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements/scan.in -c requirements/runtime.txt -o requirements/scan.txt

@@ -22,8 +22,15 @@ pytestmark = [
 ]
 WALKED = {"README.md", "docs/tutorial/first-scan.md", "docs/how-to/run-the-server.md"}
 # Pages whose commands need a person, a second machine or a container engine; that the commands exist is tested in test_commands.py,
-# tests/containers builds the scan image, signs the example and runs it, and tests/end_to_end/test_build_step.py is a build.
-NOT_WALKED = {"docs/how-to/enroll-a-runner.md", "docs/how-to/bring-your-own-image.md", "docs/how-to/scan-in-ci.md", "deploy/scan/README.md"}
+# tests/containers builds the scan image, signs the example and runs it, tests/end_to_end/test_build_step.py is a build,
+# and tests/server/mcp is an assistant.
+NOT_WALKED = {
+    "docs/how-to/enroll-a-runner.md",
+    "docs/how-to/bring-your-own-image.md",
+    "docs/how-to/scan-in-ci.md",
+    "docs/how-to/use-from-an-assistant.md",
+    "deploy/scan/README.md",
+}
 # Where a command is carried out that cannot be part of a walk, and what there does it.
 ELSEWHERE = {
     "make demo": ("tests/end_to_end/test_demo.py", '"-m", "apviso", "demo"'),

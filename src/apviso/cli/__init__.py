@@ -13,6 +13,7 @@ from apviso.cli import (
     api_keys,
     demo,
     findings,
+    mcp,
     readiness,
     report,
     runner,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 GROUPS = (
     demo, server, admin, runner, add, scanners, scan_image,
-    runners, readiness, targets, scan, findings, report, schedules, webhooks, api_keys,
+    runners, readiness, targets, scan, findings, report, schedules, webhooks, api_keys, mcp,
 )  # fmt: skip
 for group in GROUPS:
     group.add_to(app)

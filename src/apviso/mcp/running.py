@@ -1,0 +1,103 @@
+"""Runs the server: over standard input and output as a program of an assistant, or over HTTP behind its door."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+
+from apviso.client import AsyncClient
+from apviso.mcp.assistant import assistant
+from apviso.mcp.door import Door
+from apviso.mcp.place import Place, names_of, origins_of
+
+PATH = "/mcp"
+# A call of a tool is a name and a few arguments.
+MAX_BODY_BYTES = 256 * 1024
+MAX_CONNECTIONS = 64
+KEEP_ALIVE_SECONDS, GRACEFUL_SECONDS = 15, 5
+BACKLOG = 128
+
+
+def configure_log() -> None:
+    """To standard error, warnings alone: standard output belongs to the protocol, and requests of the client are no news."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def over_stdio(*, allow_writes: bool) -> None:
+    """Until standard input ends. Raises BadSettings."""
+
+    async def run() -> None:
+        async with AsyncClient() as client:
+            await assistant(client, allow_writes=allow_writes).run_stdio_async()
+
+    asyncio.run(run())
+
+
+def listen(place: Place) -> socket.socket:
+    """Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+
+
+def over_http(
+    place: Place, listener: socket.socket, token: str, further_names: Sequence[str], announce: Callable[[str], None], *, allow_writes: bool
+) -> None:
+    """Until SIGTERM or SIGINT. Raises BadSettings, and ValueError where no name is left."""
+    host, port = listener.getsockname()[:2]
+    names = names_of(place, port, further_names)
+    address = f"http://[{host}]:{port}{PATH}" if ":" in host else f"http://{host}:{port}{PATH}"
+    # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _already_ended)
+
+    async def run() -> None:
+        async with AsyncClient() as client:
+            application = assistant(client, allow_writes=allow_writes).streamable_http_app(
+                streamable_http_path=PATH,
+                # Each request stands for itself, so that no session is kept and none can be taken over.
+                stateless_http=True,
+                json_response=True,
+                max_request_body_size=MAX_BODY_BYTES,
+                transport_security=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins_of(names)),
+            )
+            await _Announcing(_config(Door(application, token)), lambda: announce(address)).serve([listener])
+
+    asyncio.run(run())
+
+
+def _config(application: Door) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+
+
+class _Announcing(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def _already_ended(_: int, __: FrameType | None) -> None:
+    return None
