@@ -63,6 +63,22 @@ async def test_proof_is_looked_for_again_about_a_month_later(verified: Applicant
     assert shown["verificationCheckedAt"] > shown["verifiedAt"]
 
 
+async def test_proof_is_looked_for_ahead_of_a_scan_that_a_schedule_starts(
+    verified: Applicant, plane: Plane, clock: Clock, names: NameServer
+) -> None:
+    pass_by(clock, timedelta(hours=20))
+    at = clock.now + timedelta(hours=5)
+    daily = {"targetId": verified.target["id"], "frequency": "daily", "hour": at.hour, "minute": at.minute}
+    (await verified.organization.post("/schedules", daily)).raise_for_status()
+    early = await look(plane)
+    pass_by(clock, timedelta(hours=4, minutes=55))
+
+    ahead, again = await look(plane), await look(plane)
+
+    assert (early, ahead, again) == (0, 1, 0)
+    assert [name for name, _ in names.asked] == [verified.instructions["dnsTxt"]["recordName"]]
+
+
 async def test_proof_that_is_gone_is_told_each_day_and_lost_after_a_week(
     verified: Applicant, plane: Plane, clock: Clock, names: NameServer, runner: Runner
 ) -> None:

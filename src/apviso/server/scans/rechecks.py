@@ -1,4 +1,4 @@
-"""Looks for every proof of control about once a month: a worker of its own, a few targets at a time, with no transaction open meanwhile."""
+"""Looks for every proof of control about once a month, and ahead of schedules: a worker of its own, a few targets at a time, with no transaction open meanwhile."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ IN_A_ROUND, AT_ONCE = 40, 8
 # A look with all its waits is over by then; one that a process did not survive is made again after the hour.
 LOOK_SECONDS = 120.0
 PUT_OFF = timedelta(hours=1)
+# A schedule starts its scan within a transaction, which waits for nobody outside: the look is made ahead of it.
+SCHEDULED_SOON = timedelta(minutes=10)
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Rounds:
 async def run_once(plant: Resources, rounds: Rounds) -> int:
     """Look at what is due now, at most one round of it; how many those were."""
     async with plant.database.reading() as work:
-        due = await targets.list_to_look_at(work, IN_A_ROUND)
+        due = await targets.list_to_look_at(work, IN_A_ROUND, work.now + SCHEDULED_SOON, work.now + PUT_OFF)
     if not due:
         return 0
     async with plant.database.writing() as work:

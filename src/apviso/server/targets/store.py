@@ -7,18 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import RowMapping, delete, exists, func, or_, select, update
+from sqlalchemy import RowMapping, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.states import ACTIVE_STATUSES, VerificationMethod, Visibility
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import RunnerRow, ScanRow, TargetRow
+from apviso.server.db.schema import RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
 from apviso.server.localtime import keep_windows, read_windows
 from apviso.server.paging import Page
 from apviso.server.targets.facts import KnownTarget as KnownTarget
+from apviso.server.targets.proof import FRESH_FOR
 
 # Windows come again every week.
 FURTHEST_WINDOW = timedelta(days=8)
@@ -144,10 +145,19 @@ async def keep_look(work: Work, seen: KnownTarget, *, is_proved: bool, **values:
     return won.rowcount == 1
 
 
-async def list_to_look_at(work: Work, most: int) -> list[KnownTarget]:
-    """Targets of all organizations whose proof is to be looked for again, the longest overdue first."""
+async def list_to_look_at(work: Work, most: int, scheduled_until: datetime, put_off_until: datetime) -> list[KnownTarget]:
+    """Targets of all organizations whose proof is to be looked for again, the longest overdue first.
+
+    Also those that a schedule scans before `scheduled_until` and that were not looked at for a day; not again while a look at one was
+    `put_off_until` then.
+    """
+    soon = exists().where(ScheduleRow.target_id == TargetRow.id, ScheduleRow.enabled.is_(True), ScheduleRow.next_run_at <= scheduled_until)
+    is_stale = and_(TargetRow.verification_checked_at < work.now - FRESH_FOR, TargetRow.verification_due_at > put_off_until, soon)
     rows = await work.db.execute(
-        select(TargetRow.__table__).where(TargetRow.verification_due_at <= work.now).order_by(TargetRow.verification_due_at).limit(most)
+        select(TargetRow.__table__)
+        .where(or_(TargetRow.verification_due_at <= work.now, is_stale))
+        .order_by(TargetRow.verification_due_at)
+        .limit(most)
     )
     return [_known(row) for row in rows.mappings()]
 
