@@ -1,4 +1,4 @@
-"""Looks for every proof of control about once a month, and ahead of schedules: a worker of its own, a few targets at a time, with no transaction open meanwhile."""
+"""Looks for every proof of control about once a month, and ahead of schedules: a worker of its own, with no transaction open meanwhile."""
 
 from __future__ import annotations
 
