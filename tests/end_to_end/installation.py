@@ -105,6 +105,12 @@ class Installation:
         assert ended.returncode == 0, f"{words}: {ended.returncode}\n{ended.stdout[-1500:]}\n{ended.stderr[-1500:]}"
         return ended
 
+    def by_user(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A user's command to its end, whatever that is."""
+        known = {"APVISO_API_URL": self.url, "APVISO_API_KEY": self.api_key}
+        command = [sys.executable, "-m", "apviso", *words]
+        return subprocess.run(command, env=self.environment(None) | known, capture_output=True, text=True, timeout=300)
+
     def spawn(self, name: str, *words: str, workspace: Path | None = None, environment: dict[str, str] | None = None) -> Process:
         log = self.folder / f"{name}.log"
         with log.open("ab") as stream:

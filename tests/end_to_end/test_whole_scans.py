@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import httpx2
 import pytest
 
 from apviso.demo import truth
@@ -63,6 +64,14 @@ def test_three_scans_by_two_runners_with_a_cancel_a_stop_and_a_kill_end_rightly(
         _assert_events_whole(installation.log(scan_id), ended["attempt"])
     assert installation.scan(torn)["attempt"] == 2
     assert installation.scan(given_back)["attempt"] in (1, 2)
+
+    # A build asks for a scan of its own, and fails for what it finds.
+    domain = httpx2.URL(installation.call("GET", f"/targets/{targets[0]}")["target"]["scanUrl"]).netloc.decode()
+    built = installation.by_user("scan", "start", domain, "--preset", "free", "--wait", "--fail-on", "medium")
+    assert built.returncode == 2, built
+    assert "FAILED: medium: No encryption on the way" in built.stderr
+    assert f"{installation.url}/api/v1/scans/" in built.stdout
+    assert "/report.html" in built.stdout
 
     # Nothing goes on that should have ended.
     assert installation.call("GET", "/quota")["usage"]["concurrentJobs"] == 0

@@ -157,6 +157,8 @@ def test_client_as_text_shows_the_prefix_of_its_key_alone() -> None:
         ("https://apviso.example.com", new_token(Namespace.RUNNER).reveal(), "apvk_"),
         ("https://apviso.example.com", KEY.reveal()[:-1], "apvk_"),
     ],
+    # Keys are drawn anew each time, and belong into no name.
+    ids=["no address", "no key", "another scheme", "a runner's token", "a key cut short"],
 )
 def test_client_that_cannot_be_says_why_without_the_key(
     monkeypatch: pytest.MonkeyPatch, url: str | None, key: str | None, word: str

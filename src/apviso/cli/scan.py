@@ -110,7 +110,7 @@ def _conclude(client: Client, scan: Scan, fail_on: Severity | None, *, allow_par
     if json:
         print_json(ScanAnswer(scan=scan))
     else:
-        _show(scan)
+        _show(client, scan)
     for note in verdict.notes:
         notice(f"note: {note}")
     for problem in verdict.problems:
@@ -119,7 +119,7 @@ def _conclude(client: Client, scan: Scan, fail_on: Severity | None, *, allow_par
         raise typer.Exit(Exit.CHECK_FAILED)
 
 
-def _show(scan: Scan) -> None:
+def _show(client: Client, scan: Scan) -> None:
     counts = ", ".join(f"{number} {severity}" for severity, number in scan.finding_counts.model_dump().items() if number)
     coverage = None if scan.coverage is None else "complete" if scan.coverage.complete else f"partial: {'; '.join(scan.coverage.reasons)}"
     print_facts(
@@ -133,6 +133,8 @@ def _show(scan: Scan) -> None:
             ("Requests", scan.progress.requests),
             ("Started", scan.started_at),
             ("Finished", scan.finished_at),
+            # With the key; `apviso report` fetches it in any format.
+            ("Report", None if scan.finished_at is None else f"{client.api_url}/api/v1/scans/{scan.id}/report.html"),
         )
     )
 
@@ -194,7 +196,7 @@ def show(scan: WhichScan, json: Json = False, api_url: ApiUrl = None, api_key_fi
     if json:
         print_json(ScanAnswer(scan=found))
     else:
-        _show(found)
+        _show(client, found)
 
 
 @group.command()
@@ -207,7 +209,7 @@ def cancel(scan: WhichScan, json: Json = False, api_url: ApiUrl = None, api_key_
     if json:
         print_json(ScanAnswer(scan=ended))
     else:
-        _show(ended)
+        _show(client, ended)
 
 
 @group.command("list")

@@ -36,6 +36,10 @@ class AsyncClient(Resources[Awaited]):
             raise bad_proxy() from error
         super().__init__(self)
 
+    @property
+    def api_url(self) -> str:
+        return self._connection.api_url
+
     def __repr__(self) -> str:
         return f"AsyncClient({self._connection.api_url!r}, {str(self._connection.api_key)!r})"
 

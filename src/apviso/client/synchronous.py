@@ -34,6 +34,10 @@ class Client(Resources[Blocking]):
             raise bad_proxy() from error
         super().__init__(self)
 
+    @property
+    def api_url(self) -> str:
+        return self._connection.api_url
+
     def __repr__(self) -> str:
         return f"Client({self._connection.api_url!r}, {str(self._connection.api_key)!r})"
 
