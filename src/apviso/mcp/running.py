@@ -68,7 +68,7 @@ def over_http(
                 max_request_body_size=MAX_BODY_BYTES,
                 transport_security=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins_of(names)),
             )
-            await _Announcing(_config(Door(application, token)), lambda: announce(address)).serve([listener])
+            await _Announcing(_config(Door(application, token, MAX_BODY_BYTES)), lambda: announce(address)).serve([listener])
 
     asyncio.run(run())
 
