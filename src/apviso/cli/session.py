@@ -79,9 +79,10 @@ def _sentence(error: ApvisoError) -> str:
     """What went wrong, what blocks, and the id under which the server's log has it."""
     lines = [printable(str(error))]
     readiness = error.member("readiness")
-    if isinstance(readiness, dict) and isinstance(checks := readiness.get("checks"), list):
-        failed = [check for check in checks if isinstance(check, dict) and not check.get("ok")]
-        lines += [f"  {printable(str(check.get('message')))}\n    next: {printable(str(check.get('fix')))}" for check in failed]
+    checks = readiness.get("checks") if isinstance(readiness, dict) else error.member("checks")
+    for check in checks if isinstance(checks, list) else ():
+        if isinstance(check, dict) and not check.get("ok"):
+            lines.append(f"  {printable(str(check.get('message')))}\n    next: {printable(str(check.get('fix')))}")
     if error.request_id is not None:
         lines.append(f"  request id: {printable(error.request_id)}")
     return "\n".join(lines)

@@ -33,6 +33,7 @@ async def walk(acme: Organization, path: str, name: str) -> list[list[dict[str, 
         pages.append(answer[name])
         if answer["nextCursor"] is None:
             return pages
+        assert len(pages) < 10, "it goes round in circles"
         cursor = f"&cursor={answer['nextCursor']}"
 
 

@@ -36,7 +36,7 @@ from apviso.server.runners.history import open_gap, uptime_ratio
 from apviso.server.runners.presence import presence_of
 from apviso.server.runners.view import wire
 from apviso.server.runners.watch import policy_of
-from apviso.server.signals import jobs_topic, runner_topic, stream_topic
+from apviso.server.signals import jobs_topic, runner_topic
 from apviso.server.stream import store as stream
 
 READ = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RunnerNotFound, InvalidFields, RateLimited)
@@ -53,7 +53,7 @@ async def get_runner(id: str, caller: RunnersReader, plant: Plant, held: HeldOpe
         answer = await _show(work, plant, caller, id)
         return Shown(answer, answer.runner.status)
 
-    return await held.read(caller, look, runner_topic(id), stream_topic(caller.organization_id))
+    return await held.read(caller, look, runner_topic(id))
 
 
 @router.patch("/{id}", responses=responses(*CHANGE))
