@@ -33,6 +33,8 @@ def configure_log() -> None:
 
 def over_stdio(*, allow_writes: bool) -> None:
     """Until standard input ends. Raises BadSettings."""
+    # A thread waits for standard input and cannot be called back, so an interrupt that is handled would end nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def run() -> None:
         async with AsyncClient() as client:
