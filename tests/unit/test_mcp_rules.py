@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, JsonValue
 
 from apviso.client import ApvisoError, BadCredential, Conflict, NotFound, NotYet, RateLimited, Unreachable
-from apviso.mcp.door import Door
+from apviso.mcp.door import DISCARDED_BYTES, Door
 from apviso.mcp.place import MIN_TOKEN_LENGTH, Place, names_of, origins_of, parse_place, token_of
 from apviso.mcp.quoting import MAX_ANSWER_CHARACTERS, MAX_ITEMS, Marks, cleaned, cut, shown
 from apviso.mcp.refusals import explained
@@ -149,7 +149,9 @@ def test_token_that_is_given_is_used_and_a_weak_one_is_not_repeated() -> None:
     ("headers", "status"),
     [
         ([(b"authorization", b"Bearer " + TOKEN.encode())], 204),
-        ([(b"authorization", b"bearer " + TOKEN.encode())], 204),
+        ([(b"authorization", b"bearer " + TOKEN.encode()), (b"content-length", b"10")], 204),
+        ([(b"authorization", b"Bearer " + TOKEN.encode()), (b"content-length", b"11")], 413),
+        ([(b"content-length", b"11")], 401),
         ([], 401),
         ([(b"authorization", b"Bearer")], 401),
         ([(b"authorization", TOKEN.encode())], 401),
@@ -158,18 +160,41 @@ def test_token_that_is_given_is_used_and_a_weak_one_is_not_repeated() -> None:
         ([(b"x-api-key", TOKEN.encode())], 401),
     ],
 )
-def test_door_opens_to_the_token_alone_and_reads_no_body_before(headers: list[tuple[bytes, bytes]], status: int) -> None:
+def test_door_opens_to_the_token_and_few_words_alone(headers: list[tuple[bytes, bytes]], status: int) -> None:
     sent: list[MutableMapping[str, Any]] = []
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["body"] == b"{}"
         await send({"type": "http.response.start", "status": 204, "headers": []})
 
     async def receive() -> MutableMapping[str, Any]:
-        raise AssertionError("the body was read")
+        return {"type": "http.request", "body": b"{}", "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(Door(inside, TOKEN)({"type": "http", "headers": headers}, receive, send))
+    asyncio.run(Door(inside, TOKEN, 10)({"type": "http", "headers": headers}, receive, send))
 
     assert sent[0]["status"] == status
+    assert status == 204 or (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_door_waits_for_a_little_of_what_it_refuses_and_then_answers() -> None:
+    sent: list[MutableMapping[str, Any]] = []
+    given = 0
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("it was let in")
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal given
+        given += 1
+        return {"type": "http.request", "body": b"x" * 65_536, "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(Door(inside, TOKEN, 10)({"type": "http", "headers": []}, receive, send))
+
+    assert given == DISCARDED_BYTES // 65_536
+    assert sent[0]["status"] == 401

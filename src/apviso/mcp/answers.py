@@ -10,7 +10,6 @@ from apviso.mcp.quoting import Marks, cleaned, shown
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import Runner, RunnerList
-from apviso.protocol.scans import ScanLog
 from apviso.protocol.wire import ScanId, Wire
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,7 +38,7 @@ class ReportPart(Wire):
 
 
 class LogTail(Wire):
-    """The last events of a scan's current attempt. `isWhole` is false where earlier ones are left out."""
+    """The last events of a scan's current attempt. `isWhole` is false where earlier ones are left out; after `lastSeq` more may follow."""
 
     attempt: int
     events: list[dict[str, JsonValue]]
@@ -81,7 +80,3 @@ def report_part(scan_id: ScanId, counts: FindingCounts, text: str, offset: int, 
         next_offset=end if end < len(text) else None,
         total_characters=len(text),
     )
-
-
-def tail(log: ScanLog, kept: list[dict[str, JsonValue]], *, is_whole: bool) -> LogTail:
-    return LogTail(attempt=log.attempt, events=kept, last_seq=log.last_seq, is_whole=is_whole)

@@ -19,7 +19,6 @@ from apviso.mcp.answers import (
     quoting_some,
     report_part,
     short_runners,
-    tail,
     with_few_runners,
 )
 from apviso.mcp.further_calls import InstructionsAnswer, ScheduleList
@@ -33,8 +32,8 @@ from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatu
 from apviso.protocol.targets import Target, TargetList
 from apviso.protocol.wire import MAX_ID_LENGTH
 
-# The server gives 1,000 events at a time; a log of more than these is looked at from the event that is asked for.
-MAX_LOG_CALLS = 30
+# The server gives 1,000 at a time, from the beginning. The end of a longer log is reached by `after`.
+MAX_LOG_EVENTS = 30_000
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[A-Za-z0-9_-]+$")]
 RunnerId = Annotated[Id, Field(description="Id of a runner, from list_runners.")]
@@ -123,16 +122,15 @@ class Reading:
     ) -> LogTail:
         """Show the end of the log of a scan's current attempt: what the scanners did and said."""
         kept: deque[dict[str, JsonValue]] = deque(maxlen=last)
-        seen = 0
-        log = await self._client.scans.log(scan_id, after=after)
-        for _ in range(MAX_LOG_CALLS):
+        seen, place, attempt, events = 0, after, None, True
+        while events and seen < MAX_LOG_EVENTS:
+            log = await self._client.scans.log(scan_id, after=place, attempt=attempt)
+            if attempt not in (None, log.attempt):
+                kept.clear()
             kept.extend(log.events)
-            seen += len(log.events)
-            if not log.events:
-                break
-            log = await self._client.scans.log(scan_id, after=log.last_seq, attempt=log.attempt)
+            seen, place, attempt, events = seen + len(log.events), log.last_seq, log.attempt, bool(log.events)
         is_whole = after == 0 and seen <= last
-        return quoting_all(tail(log, list(kept), is_whole=is_whole), new_marks(), LIST_TEXT)
+        return quoting_all(LogTail(attempt=attempt or 0, events=list(kept), last_seq=place, is_whole=is_whole), new_marks(), LIST_TEXT)
 
     async def list_findings(
         self,

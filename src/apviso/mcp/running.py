@@ -33,6 +33,8 @@ def configure_log() -> None:
 
 def over_stdio(*, allow_writes: bool) -> None:
     """Until standard input ends. Raises BadSettings."""
+    # A thread waits for standard input and cannot be called back, so an interrupt that is handled would end nothing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def run() -> None:
         async with AsyncClient() as client:
@@ -68,7 +70,7 @@ def over_http(
                 max_request_body_size=MAX_BODY_BYTES,
                 transport_security=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins_of(names)),
             )
-            await _Announcing(_config(Door(application, token)), lambda: announce(address)).serve([listener])
+            await _Announcing(_config(Door(application, token, MAX_BODY_BYTES)), lambda: announce(address)).serve([listener])
 
     asyncio.run(run())
 

@@ -71,6 +71,9 @@ async def test_server_over_http_answers_its_token_and_refuses_everything_else(sh
             tools = (await client.list_tools()).tools
             quota = await told(client, "get_quota")
             refusal = await refused(client, "start_scan", target_id=target["id"])
+            # As assistants spoke before: with a handshake.
+            async with Client(streamable_http_client(server.address, http_client=known), mode="legacy") as older:
+                quota_of_older = await told(older, "get_quota")
         async with httpx2.AsyncClient(headers=ACCEPT) as anyone:
 
             async def status(headers: dict[str, str], content: bytes | None = None) -> int:
@@ -91,6 +94,7 @@ async def test_server_over_http_answers_its_token_and_refuses_everything_else(sh
             in_the_address = await anyone.post(f"{server.address}?token={server.token}", json=CALL)
 
     assert {tool.name for tool in tools} == set(READS)
+    assert quota_of_older == quota
     assert quota["license"]["plan"] == "community"
     assert "read_only" in refusal
     assert answers == {
