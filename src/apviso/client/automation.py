@@ -34,6 +34,10 @@ class Schedules(Resource[Way]):
     def add(self, wanted: NewSchedule) -> Call[DetailedSchedule]:
         return create("/schedules", wanted, ScheduleAnswer).then(lambda answer: answer.schedule)
 
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50, *, target_id: str | None = None) -> Call[ScheduleList]:
+        return get("/schedules", ScheduleList, page=page, limit=limit, target_id=target_id)
+
     @Each
     def all(self, *, target_id: str | None = None) -> Listing[ScheduleList, Schedule]:
         return listing("/schedules", ScheduleList, lambda answer: answer.schedules, target_id=target_id)

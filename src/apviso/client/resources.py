@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Generic
 
@@ -33,6 +34,8 @@ from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Sc
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
 from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
+
+VERIFY_SECONDS = 45.0
 
 
 class Runners(Resource[Way]):
@@ -141,7 +144,9 @@ class Targets(Resource[Way]):
     def verify(self, target_id: str, method: VerificationMethod) -> Call[Target]:
         """Raises Conflict where the proof is not there; its `checks` say what was looked at."""
         path, wanted = f"/targets/{segment(target_id)}/verify", VerificationRequest(method=method)
-        return act(path, wanted, TargetAnswer, may_repeat=True).then(lambda answer: answer.target)
+        call = act(path, wanted, TargetAnswer, may_repeat=True).then(lambda answer: answer.target)
+        # The control plane asks name servers and the site itself before it answers.
+        return replace(call, seconds=VERIFY_SECONDS)
 
 
 class Scans(Resource[Way]):

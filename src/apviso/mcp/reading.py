@@ -10,7 +10,6 @@ from pydantic import Field, JsonValue
 
 from apviso.client import AsyncClient
 from apviso.client.calls import get, segment
-from apviso.mcp import further_calls
 from apviso.mcp.answers import (
     LIST_TEXT,
     LogTail,
@@ -21,15 +20,16 @@ from apviso.mcp.answers import (
     short_runners,
     with_few_runners,
 )
-from apviso.mcp.further_calls import InstructionsAnswer, ScheduleList
 from apviso.mcp.quoting import Marks
 from apviso.protocol.findings import Finding, FindingList
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import Runner, RunnerList
 from apviso.protocol.scans import Scan, ScanList
+from apviso.protocol.schedules import ScheduleList
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus
 from apviso.protocol.targets import Target, TargetList
+from apviso.protocol.verification import VerificationInstructionsAnswer
 from apviso.protocol.wire import MAX_ID_LENGTH
 
 # The server gives 1,000 at a time, from the beginning. The end of a longer log is reached by `after`.
@@ -94,9 +94,10 @@ class Reading:
         """Show one target."""
         return quoting_some(await self._client.targets.get(target_id), new_marks())
 
-    async def get_verification_instructions(self, target_id: TargetId) -> InstructionsAnswer:
+    async def get_verification_instructions(self, target_id: TargetId) -> VerificationInstructionsAnswer:
         """Tell how to prove control of a public or staging target: a DNS TXT record, a file or a meta tag. A person has to publish it."""
-        return quoting_some(await self._client.perform(further_calls.instructions(target_id)), new_marks())
+        told = VerificationInstructionsAnswer(instructions=await self._client.targets.instructions(target_id))
+        return quoting_some(told, new_marks())
 
     async def list_scans(
         self,
@@ -170,4 +171,4 @@ class Reading:
         limit: Limit = 25,
     ) -> ScheduleList:
         """List the schedules: which target is scanned when by itself, and when next."""
-        return quoting_some(await self._client.perform(further_calls.schedules(page, limit, target_id)), new_marks(), LIST_TEXT)
+        return quoting_some(await self._client.schedules.page(page, limit, target_id=target_id), new_marks(), LIST_TEXT)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from apviso.client import AsyncClient
-from apviso.mcp import further_calls
 from apviso.mcp.answers import quoting_all, quoting_some
-from apviso.mcp.further_calls import NewSchedule, ScheduleAnswer
 from apviso.mcp.reading import FindingId, Id, RunnerId, ScanId, TargetId, new_marks
 from apviso.protocol.findings import Finding, FindingStatusPatch
 from apviso.protocol.runners import Pause, Runner
 from apviso.protocol.scans import CreatedScan, NewScan, Scan
-from apviso.protocol.states import ModelPreset, UserStatus, Visibility
+from apviso.protocol.schedules import Frequency, NewSchedule, ScheduleAnswer
+from apviso.protocol.states import ModelPreset, UserStatus, VerificationMethod, Visibility
 from apviso.protocol.targets import NewTarget, Target
 
 Note = Annotated[str | None, Field(max_length=1000, description="Why, for the people who will read it.")]
-
-
-class ProofMethod(StrEnum):
-    DNS_TXT = "dns_txt"
-    FILE = "file"
-    META_TAG = "meta_tag"
-
-
-class Frequency(StrEnum):
-    DAILY = "daily"
-    WEEKLY = "weekly"
-    BIWEEKLY = "biweekly"
-    MONTHLY = "monthly"
 
 
 class Writing:
@@ -54,10 +39,10 @@ class Writing:
     async def verify_target(
         self,
         target_id: TargetId,
-        method: Annotated[ProofMethod, Field(description="Where the proof is published; get_verification_instructions tells how.")],
+        method: Annotated[VerificationMethod, Field(description="Where the proof is published; get_verification_instructions tells how.")],
     ) -> Target:
         """Look now whether the proof of control of a target is published. Changes the target from unverified to verified if it is."""
-        return quoting_some(await self._client.perform(further_calls.verify(target_id, method)), new_marks())
+        return quoting_some(await self._client.targets.verify(target_id, method), new_marks())
 
     async def start_scan(
         self,
@@ -113,4 +98,4 @@ class Writing:
         """Have a target scanned by itself from now on, again and again. Create a schedule only if the user asks for it."""
         days = {name: day for name, day in (("day_of_week", day_of_week), ("day_of_month", day_of_month)) if day is not None}
         wanted = NewSchedule(target_id=target_id, frequency=frequency, hour=hour, minute=minute, model_preset=model_preset, **days)
-        return quoting_some(await self._client.perform(further_calls.new_schedule(wanted)), new_marks())
+        return quoting_some(ScheduleAnswer(schedule=await self._client.schedules.add(wanted)), new_marks())

@@ -14,11 +14,18 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from apviso.client import AsyncClient
 from apviso.mcp.assistant import assistant
+from apviso.server.settings import Settings
 from tests.server.client.conftest import Shell, database_url, shell, url
 
 __all__ = ["database_url", "shell", "url"]
 ANSWER_SECONDS = 30
 Program = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody is asked for names: what needs one finds none."""
+    return settings.model_copy(update={"dns_servers": ["127.0.0.1:9"], "verification_timeout_seconds": 0.1})
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 from apviso.mcp.assistant import CHANGES
 from apviso.protocol.tokens import Namespace, new_token
 from tests.server.mcp.conftest import beside, refused, told
@@ -190,11 +188,6 @@ async def test_tools_tell_by_their_hints_what_they_do(url: str, acme: Organizati
 
 async def test_schedules_are_made_and_listed_where_the_control_plane_has_them(url: str, acme: Organization, runner: Runner) -> None:
     target = await acme.target()
-    if (await acme.get("/schedules")).status_code == 404:
-        async with beside(url, acme.key) as client:
-            assert "does not offer this" in await refused(client, "list_schedules")
-        pytest.skip("this control plane has no schedules yet")
-
     async with beside(url, acme.key, allow_writes=True) as client:
         made = await told(client, "create_schedule", target_id=target["id"], frequency="weekly", hour=3, day_of_week=0)
         listed = await told(client, "list_schedules", target_id=target["id"])
@@ -206,11 +199,6 @@ async def test_schedules_are_made_and_listed_where_the_control_plane_has_them(ur
 
 async def test_proof_of_control_is_explained_where_the_control_plane_asks_for_it(url: str, acme: Organization) -> None:
     target = await acme.target("shop.example", "public")
-    if (await acme.get(f"/targets/{target['id']}/verify/instructions")).status_code == 404:
-        async with beside(url, acme.key) as client:
-            assert "does not offer this" in await refused(client, "get_verification_instructions", target_id=target["id"])
-        pytest.skip("this control plane asks for no proof yet")
-
     async with beside(url, acme.key, allow_writes=True) as client:
         instructions = (await told(client, "get_verification_instructions", target_id=target["id"]))["instructions"]
         words = await refused(client, "verify_target", target_id=target["id"], method="file")
