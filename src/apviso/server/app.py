@@ -116,6 +116,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, f
             tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
             await upgrade(settings.effective_database_url)
+            # Before anybody asks; `housekeeping` does so again and again.
+            await resources.database.take_stock()
             async with (
                 resources.replica.joined(),
                 fastlane.writing_behind(resources),

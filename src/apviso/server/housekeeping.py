@@ -149,7 +149,7 @@ async def running(plant: Resources) -> AsyncIterator[None]:
 
     async def loop() -> None:
         now = plant.database.clock
-        stock, garbage = Period(STOCK_EVERY), Period(GARBAGE_EVERY, now())
+        stock, garbage = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now())
         while not is_over.is_set():
             await keep_pace(plant)
             if stock.is_over(now()):

@@ -42,14 +42,14 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
         (await runner.run_whole(await runner.claimed(), FINDING)).raise_for_status()
         ended = await waiting
         found = [finding async for finding in client.scans.findings(ended.id)]
-        settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.FALSE_POSITIVE))
+        settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.IN_PROGRESS))
         report = await client.scans.report(ended.id)
         quota = await client.organization.quota()
 
     assert (edited.scan_url, ready.ready) == ("http://localhost:3000/app", True)
     assert (ended.status, ended.finding_counts.high) == (ScanStatus.COMPLETED, 1)
     assert [event["type"] for event in await events] == ["finding", "end"]
-    assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.FALSE_POSITIVE)
+    assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.IN_PROGRESS)
     assert "A flaw" in report.markdown_content
     assert quota.usage.targets == 1
 

@@ -18,6 +18,8 @@ async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
     case = await queued_scan(acme, runner)
     job = await case.running()
     await runner.on_job(job, "events", events=[found(1)])
+    daily = {"targetId": case.target["id"], "frequency": "daily", "hour": 3}
+    schedule = (await acme.post("/schedules", daily)).raise_for_status().json()
     # It is not sent to, so that nothing changes by itself.
     webhook = await hook(acme, "https://hooks.example.invalid/", enabled=False)
     return {
@@ -28,13 +30,14 @@ async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
         "findings": (await acme.get("/findings")).json()["findings"][0]["id"],
         "api-keys": (await acme.get("/api-keys")).json()["apiKeys"][0]["id"],
         "enrollment-tokens": (await acme.enrollment_token()).split("_")[1],
+        "schedules": schedule["schedule"]["id"],
         "webhooks": webhook.id,
         "deliveries": (await webhook.tried())["id"],
     }
 
 
 async def _everything(acme: Organization) -> list[Any]:
-    paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens", "/webhooks")
+    paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens", "/schedules", "/webhooks")
     return [(await acme.get(path)).json() for path in paths]
 
 
