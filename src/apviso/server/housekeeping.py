@@ -59,11 +59,6 @@ async def end_pauses(turn: Turn, plant: Resources) -> None:
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
-async def warn_of_expiry(turn: Turn, plant: Resources) -> None:
-    """Keys that run out soon are news while there is time to replace them."""
-    await tell_expiring_keys(turn, plant)
-
-
 async def forget(turn: Turn, plant: Resources) -> None:
     """Drop what is kept for a time only."""
     timers = plant.settings.timers
@@ -83,7 +78,7 @@ DUTIES: tuple[Duty, ...] = (
     turn_windows,
     run_schedules,
     write_reports,
-    warn_of_expiry,
+    tell_expiring_keys,
     fan_out,
     forget,
 )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from apviso.server.db import engine
+from apviso.server.db.engine import Database
+from apviso.server.errors import DatabaseUnavailable
 from apviso.server.resources import Writing
 from apviso.server.settings import Settings
+from apviso.server.signals import Signals
 from tests.server.database.fleet import OFFLINE_SECONDS, at_work, check_record, until_acknowledged
 from tests.server.database.processes import Turning, address_of, impatient, organization_behind, server_process
 from tests.support.clock import RealClock
@@ -130,6 +134,46 @@ async def test_connections_that_are_killed_again_and_again_lose_nothing(frail_se
             await asyncio.to_thread(frail_server.execute, END_OF_EVERY_CONNECTION)
 
     await check_record(settings, fleet)
+
+
+@pytest.fixture
+async def alone(frail: Plane) -> AsyncIterator[Database]:
+    """Connections that nobody else uses."""
+    database = Database(frail.resources.settings.database_url, RealClock(), Signals())
+    yield database
+    await database.close()
+
+
+async def backend(database: Database) -> int:
+    """The database's process behind a connection."""
+    async with database.reading() as work:
+        return int((await work.db.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
+async def test_connection_that_died_while_it_lay_unused_is_replaced_before_it_is_given_out(
+    alone: Database, frail_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ASK_AFTER_SECONDS", 0.0)
+    before = await backend(alone)
+    same = await backend(alone)
+    await asyncio.to_thread(frail_server.execute, END_OF_EVERY_CONNECTION)
+
+    after = await backend(alone)
+
+    assert same == before
+    assert after != before
+
+
+async def test_connection_that_died_just_after_it_was_used_costs_one_try(alone: Database, frail_server: PostgresServer) -> None:
+    before = await backend(alone)
+    await asyncio.to_thread(frail_server.execute, END_OF_EVERY_CONNECTION)
+
+    with pytest.raises(DatabaseUnavailable) as lost:
+        await backend(alone)
+    after = await backend(alone)
+
+    assert lost.value.may_repeat
+    assert after != before
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ async def test_tools_tell_by_their_hints_what_they_do(url: str, acme: Organizati
     assert {name for name, hint in changing.items() if not hint.idempotent_hint} == {"add_target", "start_scan", "create_schedule"}
 
 
-async def test_schedules_are_made_and_listed_where_the_control_plane_has_them(url: str, acme: Organization, runner: Runner) -> None:
+async def test_schedules_are_made_and_listed(url: str, acme: Organization, runner: Runner) -> None:
     target = await acme.target()
     async with beside(url, acme.key, allow_writes=True) as client:
         made = await told(client, "create_schedule", target_id=target["id"], frequency="weekly", hour=3, day_of_week=0)
@@ -197,7 +197,7 @@ async def test_schedules_are_made_and_listed_where_the_control_plane_has_them(ur
     assert listed["schedules"][0]["nextRunAt"]
 
 
-async def test_proof_of_control_is_explained_where_the_control_plane_asks_for_it(url: str, acme: Organization) -> None:
+async def test_proof_of_control_is_explained_and_looked_for(url: str, acme: Organization) -> None:
     target = await acme.target("shop.example", "public")
     async with beside(url, acme.key, allow_writes=True) as client:
         instructions = (await told(client, "get_verification_instructions", target_id=target["id"]))["instructions"]
