@@ -33,7 +33,7 @@ demo: setup ## Watch one scan from enrollment to report, on this machine
 	$(BIN)/apviso demo
 
 test: setup ## Run every test that needs no more than this machine
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 bench: setup ## Measure the control plane, containers and guard beside their peers and limits (some 20 minutes)
 	$(BIN)/python -m benchmarks

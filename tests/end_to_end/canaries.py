@@ -68,6 +68,11 @@ class Search:
         return {place for found, place in self.found if found == name}
 
 
+def is_process_or_its_copy(pid: int, of: int) -> bool:
+    """Between fork and exec a child is still a copy of its parent, with its parent's arguments and environment."""
+    return pid == of or Path(f"/proc/{pid}/cmdline").read_bytes() == Path(f"/proc/{of}/cmdline").read_bytes()
+
+
 @contextmanager
 def sampling(look: Callable[[], None]) -> Iterator[list[int]]:
     """Look again and again in the background; the list grows by one with each look."""

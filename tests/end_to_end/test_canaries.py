@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.end_to_end.canaries import Search, new_core, sampling
+from tests.end_to_end.canaries import Search, is_process_or_its_copy, new_core, sampling
 from tests.end_to_end.echoing_shop import EchoingShop, echoing_shop
 from tests.end_to_end.installation import Installation, Process, wait_for
 
@@ -118,7 +118,7 @@ def test_secrets_of_targets_and_providers_are_in_nothing_that_leaves_the_runner(
     during, after = Search(cores), Search(cores)
 
     def look_around() -> None:
-        during.look_at_processes(lambda pid: pid == runner.popen.pid)
+        during.look_at_processes(lambda pid: is_process_or_its_copy(pid, runner.popen.pid))
         for folder in ("spool", "logs"):
             during.look_at_files(workspace / folder)
         # What a target repeats lies in a scan's working folder until its end; the guard's log there holds none of it.
