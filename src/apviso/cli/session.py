@@ -56,11 +56,24 @@ def _read_key(api_key_file: str) -> str:
 
 def exit_of(error: ApvisoError) -> Exit:
     """What a script is told."""
-    from apviso.client import BadCredential, Conflict, Forbidden, InvalidRequest, LicenseRefused, NotFound, Unreachable, WaitedTooLong
+    from apviso.client import (
+        BadCredential,
+        Conflict,
+        Forbidden,
+        InvalidRequest,
+        LicenseRefused,
+        NotFound,
+        Unreachable,
+        UnreadableAnswer,
+        WaitedTooLong,
+    )
 
     match error:
         case Unreachable():
             return Exit.UNREACHABLE
+        case UnreadableAnswer():
+            # A proxy in front of a control plane that is away, or an address where there is none.
+            return Exit.UNREACHABLE if error.is_away else Exit.REVOKED_OR_MISCONFIGURED
         case BadCredential():
             return Exit.BAD_CREDENTIAL
         case Forbidden(code="insufficient_scope"):

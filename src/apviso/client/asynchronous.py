@@ -18,7 +18,7 @@ from apviso.client.endpoints import Awaited, Steps
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
 from apviso.client.listing import Answer, Item, Listing
-from apviso.client.repeating import Patience
+from apviso.client.repeating import patience_for
 from apviso.client.resources import Resources
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class AsyncClient(Resources[Awaited]):
         await self._http.aclose()
 
     async def perform(self, call: Call[T]) -> T:
-        patience = Patience(may_repeat=call.may_repeat)
+        patience = patience_for(call)
         while True:
             try:
                 return read_answer(call, await self._exchange(call))
