@@ -24,6 +24,10 @@ ApiKeyFile = Annotated[
 ]
 
 
+# Of checks that wait for one before them, that one alone says what to do.
+NOT_JUDGED = "Cannot be judged before "
+
+
 @contextmanager
 def connected(api_url: str | None, api_key_file: str | None) -> Iterator[Client]:
     """The control plane. Whatever a call raises ends the command with its exit code."""
@@ -94,7 +98,7 @@ def _sentence(error: ApvisoError) -> str:
     readiness = error.member("readiness")
     checks = readiness.get("checks") if isinstance(readiness, dict) else error.member("checks")
     for check in checks if isinstance(checks, list) else ():
-        if isinstance(check, dict) and not check.get("ok"):
+        if isinstance(check, dict) and not check.get("ok") and not str(check.get("message")).startswith(NOT_JUDGED):
             lines.append(f"  {printable(str(check.get('message')))}\n    next: {printable(str(check.get('fix')))}")
     if error.request_id is not None:
         lines.append(f"  request id: {printable(error.request_id)}")
