@@ -51,6 +51,8 @@ def test_event_under_its_own_name_is_told(event: WebhookEvent) -> None:
     [
         ("runner.online", {"previousStatus": "offline"}, ["runner.recovered"]),
         ("runner.online", {"previousStatus": "degraded"}, ["runner.recovered"]),
+        ("runner.online", {"previousStatus": "offline", "previousReasons": ["said_goodbye"]}, ["runner.recovered"]),
+        ("runner.online", {"previousStatus": "offline", "previousReasons": ["never_contacted"]}, ["runner.online"]),
         ("runner.online", {"previousStatus": None}, ["runner.online"]),
         ("scan.preflight_failed", {"attempt": 1}, ["scan.failed"]),
         ("scan.completed", {"attempt": 1}, ["scan.completed"]),
