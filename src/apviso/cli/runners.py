@@ -9,7 +9,7 @@ import typer
 from apviso.cli.exits import Exit
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json, fail
-from apviso.cli.showing import Cell, notice, print_facts, print_json, print_table
+from apviso.cli.showing import Cell, notice, print_done, print_facts, print_json, print_table
 from apviso.protocol.states import RunnerStatus
 
 if TYPE_CHECKING:
@@ -130,10 +130,12 @@ def token(
 
 
 @group.command()
-def revoke(runner: Which, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+def revoke(runner: Which, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """End a runner's access for good; its scans go back to the queue."""
     with connected(api_url, api_key_file) as client:
-        client.runners.revoke(_id_of(client, runner))
+        runner_id = _id_of(client, runner)
+        client.runners.revoke(runner_id)
+    print_done(runner_id, json=json)
 
 
 @group.command()

@@ -8,6 +8,8 @@ from pydantic import JsonValue
 
 from apviso.protocol.problems import FieldProblem, Problem
 
+_AWAY = frozenset({502, 503, 504})
+
 
 class BadSettings(ValueError):
     """The client cannot be made so: address, key, authorities or proxy. The message quotes no secret."""
@@ -54,6 +56,11 @@ class UnreadableAnswer(ApvisoError):
     """An answer that is not the control plane's: a proxy's page, or one that is too large."""
 
     is_temporary = True
+
+    @property
+    def is_away(self) -> bool:
+        """What a proxy says in place of a control plane that it cannot reach."""
+        return self.status in _AWAY
 
 
 class Unavailable(ApvisoError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Generic
+from typing import Generic, TypedDict, Unpack
 
 from apviso.client import waiting
 from apviso.client.automation import Schedules, Webhooks
@@ -14,12 +14,21 @@ from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Tra
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.findings import (
+    Finding,
+    FindingAnswer,
+    FindingHistory,
+    FindingList,
+    FindingStatusPatch,
+    RetestAnswer,
+    StatusChange,
+)
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
     Drain,
     EnrollmentToken,
+    EnrollmentTokenAnswer,
     EnrollmentTokenList,
     IssuedEnrollmentToken,
     NewEnrollmentToken,
@@ -43,6 +52,19 @@ from apviso.protocol.verification import (
 )
 
 VERIFY_SECONDS = 45.0
+
+
+class Filters(TypedDict, total=False):
+    """Which findings; a list takes those of each of its values. `q` is looked for in title and address."""
+
+    severity: Severity | Sequence[Severity] | None
+    user_status: UserStatus | Sequence[UserStatus] | None
+    target_id: str | Sequence[str] | None
+    cwe_id: int | Sequence[int] | None
+    detector: str | Sequence[str] | None
+    first_seen_since: datetime | None
+    last_seen_since: datetime | None
+    q: str | None
 
 
 class Runners(Resource[Way]):
@@ -110,6 +132,11 @@ class EnrollmentTokens(Resource[Way]):
     @Each
     def all(self) -> Listing[EnrollmentTokenList, EnrollmentToken]:
         return listing("/runners/enrollment-tokens", EnrollmentTokenList, lambda answer: answer.enrollment_tokens)
+
+    @Endpoint
+    def get(self, token_prefix: str) -> Call[EnrollmentToken]:
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}"
+        return get(path, EnrollmentTokenAnswer).then(lambda answer: answer.enrollment_token)
 
     @Endpoint
     def revoke(self, token_prefix: str) -> Call[None]:
@@ -203,6 +230,11 @@ class Scans(Resource[Way]):
         return listing(path, FindingList, lambda answer: answer.findings, severity=severity, user_status=user_status)
 
     @Endpoint
+    def retest(self, scan_id: str) -> Call[RetestAnswer]:
+        """What a retest says of each of its findings; `outcome` is null until it has ended."""
+        return get(f"{_of_scan(scan_id)}/retest", RetestAnswer)
+
+    @Endpoint
     def report(self, scan_id: str) -> Call[Report]:
         """Raises NotYet until the scan has ended."""
         return get(f"{_of_scan(scan_id)}/report", ReportAnswer).then(lambda answer: answer.report)
@@ -215,32 +247,32 @@ class Scans(Resource[Way]):
 
 class Findings(Resource[Way]):
     @Endpoint
-    def page(
-        self,
-        page: int = 1,
-        limit: int = 50,
-        *,
-        severity: Severity | None = None,
-        user_status: UserStatus | None = None,
-        target_id: str | None = None,
-    ) -> Call[FindingList]:
-        return get("/findings", FindingList, page=page, limit=limit, severity=severity, user_status=user_status, target_id=target_id)
+    def page(self, page: int = 1, limit: int = 50, *, sort: str | None = None, **filters: Unpack[Filters]) -> Call[FindingList]:
+        """`sort` is `severity`, `firstSeen` or `lastSeen`, with `-` for the worst or latest first."""
+        return get("/findings", FindingList, page=page, limit=limit, sort=sort, **filters)
 
     @Each
-    def all(
-        self, *, severity: Severity | None = None, user_status: UserStatus | None = None, target_id: str | None = None
-    ) -> Listing[FindingList, Finding]:
+    def all(self, **filters: Unpack[Filters]) -> Listing[FindingList, Finding]:
         """Over all scans, worst first."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id}
-        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
+        return listing("/findings", FindingList, lambda answer: answer.findings, **filters)
+
+    @Endpoint
+    def table(self, **filters: Unpack[Filters]) -> Call[bytes]:
+        """All that match as one CSV file."""
+        return download("/findings", "text/csv", format="csv", **filters)
 
     @Endpoint
     def get(self, finding_id: str) -> Call[Finding]:
-        return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
+        return get(_of_finding(finding_id), FindingAnswer).then(lambda answer: answer.finding)
 
     @Endpoint
     def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
-        return change(f"/findings/{segment(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
+        return change(f"{_of_finding(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
+
+    @Each
+    def history(self, finding_id: str) -> Listing[FindingHistory, StatusChange]:
+        """What became of it, newest first."""
+        return listing(f"{_of_finding(finding_id)}/history", FindingHistory, lambda answer: answer.history)
 
 
 class ApiKeys(Resource[Way]):
@@ -273,7 +305,13 @@ class Organization(Resource[Way]):
 
     @Endpoint
     def edit(self, patch: OrganizationPatch) -> Call[OrganizationSettings]:
+        """Whether control of targets has to be proved."""
         return change("/organization", patch, OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Follow
+    def events(self) -> Following:
+        """What happens to runners, scans, findings and readiness from now on. Never ends by itself; lost connections are resumed."""
+        return Following("/events")
 
     @Endpoint
     def quota(self) -> Call[Quota]:
@@ -315,3 +353,7 @@ def _runner(call: Call[RunnerAnswer]) -> Call[Runner]:
 
 def _of_scan(scan_id: str) -> str:
     return f"/scans/{segment(scan_id)}"
+
+
+def _of_finding(finding_id: str) -> str:
+    return f"/findings/{segment(finding_id)}"

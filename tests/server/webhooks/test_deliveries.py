@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -239,7 +242,7 @@ async def test_slow_receiver_holds_up_no_other(acme: Organization, plane: Plane,
         await plane.settle()
 
         assert {message.data["name"] for message in await receiver.take(5)} == {f"runner-{number}" for number in range(5)}
-        # Four at a time.
+        # Four at a time at most.
         assert slow.connections <= 4
         await stuck.attempted()
 
@@ -256,6 +259,29 @@ async def test_name_of_the_receiver_is_spoken_to_at_the_judged_address_over_tls(
         got = await receiver.next()
     assert outcome == Outcome(None, 204)
     assert got.headers["host"] == f"localhost:{receiver.port}"
+
+
+async def test_name_server_that_hangs_for_one_receiver_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, let_go, look_up = list[str](), threading.Event(), socket.getaddrinfo
+
+    def slowly(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "hangs.example":
+            asked.append(host)
+            let_go.wait(20)
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    async with receiving(self_signed(tmp_path, "localhost")) as receiver:
+        sender = Sender(Policy(tuple(LOOPBACK)), tmp_path / "server.pem", 5.0)
+        hanging = [asyncio.create_task(sender.send("https://hangs.example/", {}, b"{}", NOW)) for _ in range(100)]
+        outcome = await sender.send(receiver.url("localhost"), {}, b"{}", NOW)
+        for task in hanging:
+            task.cancel()
+        let_go.set()
+        sender.close()
+
+    assert outcome == Outcome(None, 204)
+    assert asked == ["hangs.example"]
 
 
 async def test_certificate_for_another_name_or_by_nobody_known_is_not_accepted(tmp_path: Path) -> None:

@@ -87,4 +87,5 @@ def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
         status=presence.status,
         statusReasons=list(presence.reasons),
         previousStatus=runner.observed_status,
+        previousReasons=list(runner.observed_reasons or ()),
     )
