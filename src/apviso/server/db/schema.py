@@ -37,6 +37,7 @@ _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 _IS_OPEN = text("status IN ('pending', 'held')")
+_IS_OF_RUNNER = text("subject_type = 'runner'")
 _IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -173,6 +174,9 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    # Why it is or was last kept from scans, until one has shown that it works; what failed before somebody trusted it counts no more.
+    quarantine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    trusted_at: Mapped[datetime | None]
     maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
@@ -481,7 +485,10 @@ class RetestRow(Table):
 
 class AuditRow(Table):
     __tablename__ = "audit_events"
-    __table_args__ = (Index(None, "organization_id", "at"),)
+    __table_args__ = (
+        Index(None, "organization_id", "at"),
+        Index("ix_audit_events_of_runner", "subject_id", "at", sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER),
+    )
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     at: Mapped[datetime]

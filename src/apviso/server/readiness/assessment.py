@@ -285,7 +285,13 @@ def _tell_online(told: _Told) -> _Telling:
 def _tell_accepting(told: _Told) -> _Telling:
     states: list[JsonValue] = [*sorted({admin_state_at(c.facts, told.question.now) for c in told.before})]
     message = f"{len(told.kept)} accept scans." if told.kept else f"{told.names} is {' or '.join(map(str, states))} and takes no new scan."
-    return _Telling(message, "Resume a runner: `POST /api/v1/runners/{id}/resume`.", states, ["enabled"])
+    fix = "Resume a runner: `POST /api/v1/runners/{id}/resume`."
+    ill = next((c.facts for c in told.before if admin_state_at(c.facts, told.question.now) is AdminState.QUARANTINED), None)
+    if ill is not None and not told.kept:
+        until = f" It is tried again from {format_instant(ill.admin_until)} on." if ill.admin_until else ""
+        message += f" {ill.name}: {ill.admin_note}{until}"
+        fix = f"Run `apviso doctor` on the host of {ill.name} and mend what it finds. {fix}"
+    return _Telling(message, fix, states, ["enabled"])
 
 
 def _tell_healthy(told: _Told) -> _Telling:

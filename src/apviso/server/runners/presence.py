@@ -112,7 +112,7 @@ def faults_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> lis
         (Fault.VERSION_UNSUPPORTED, is_unsupported),
         (Fault.ENGINE_UNREACHABLE, health.get("engineReachable") is False),
         (Fault.DISK_LOW, _below(health.get("diskFreeBytes"), timers.disk_floor_bytes)),
-        (Fault.FAST_FAILURES, False),
+        (Fault.FAST_FAILURES, admin_state_at(runner, now) is AdminState.QUARANTINED),
         (Fault.HEARTBEAT_LATE, not _within(runner.last_heartbeat_at, timers.heartbeat_late_after, now)),
         (Fault.CLAIM_LOOP_STALLED, _claim_loop_stalled(runner, now, timers.claim_loop_stalled_after)),
         (Fault.CLOCK_SKEW, _above(health.get("clockSkewMs"), timers.clock_skew_limit / _MILLISECOND)),

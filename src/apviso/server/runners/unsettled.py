@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, or_
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, null, or_
 
 from apviso.protocol.states import AdminState, Fault, RunnerStatus, Silence
 from apviso.server.db.schema import RunnerRow
@@ -60,7 +60,8 @@ def _is_within(column: Any, since: datetime) -> Condition:
 
 
 def _claim_loop_stalled(now: datetime, limit: timedelta, live_leases: ColumnElement[int]) -> Condition:
-    slots = case((RunnerRow.ephemeral, 1), (RunnerRow.max_concurrency < RunnerRow.configured_concurrency, RunnerRow.max_concurrency))
+    has_one = or_(RunnerRow.ephemeral, RunnerRow.quarantine.is_not(null()))
+    slots = case((has_one, 1), (RunnerRow.max_concurrency < RunnerRow.configured_concurrency, RunnerRow.max_concurrency))
     is_enabled = or_(RunnerRow.admin_state == AdminState.ENABLED, func.coalesce(RunnerRow.admin_until <= now, False))
     return case(
         (func.coalesce(RunnerRow.claim_poll_age_ms, 0) <= limit // timedelta(milliseconds=1), False),
