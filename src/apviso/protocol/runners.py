@@ -40,6 +40,21 @@ class Quarantine(Wire):
     failures: list[FastFailure]
 
 
+class Boot(Wire):
+    """A process of a runner, and the address that its heartbeats came from when it was first heard of after another one."""
+
+    boot_id: str
+    address: str | None
+    at: Instant
+
+
+class DuplicateIdentity(Wire):
+    """Several machines use one identity: the boots that took turns, the latest first, each with the address it spoke from."""
+
+    seen_at: Instant
+    boots: list[Boot]
+
+
 class Runner(Wire):
     id: RunnerId
     name: str
@@ -51,6 +66,7 @@ class Runner(Wire):
     admin_until: Instant | None = None
     drain_deadline: Instant | None = None
     quarantine: Quarantine | None = None
+    duplicate_identity: DuplicateIdentity | None = None
     maintenance_windows: list[Window] = []
     accepting_jobs: bool
     version: str

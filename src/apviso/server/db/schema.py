@@ -192,6 +192,8 @@ class RunnerRow(Table):
     health: Mapped[dict[str, Any]]
     boot_id: Mapped[str | None] = mapped_column(String(128))
     previous_boot_id: Mapped[str | None] = mapped_column(String(128))
+    # The latest of its boots, with the addresses that they spoke from.
+    boots: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     beat_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     claim_poll_age_ms: Mapped[int | None] = mapped_column(BigInteger)
     duplicate_seen_at: Mapped[datetime | None]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from apviso.protocol.runners import Quarantine
+from apviso.protocol.runners import Boot, Quarantine
 from apviso.protocol.states import AdminState, RunnerStatus, Visibility
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.localtime import Hours
@@ -54,6 +54,7 @@ class RunnerFacts:
     observed_reasons: list[str] | None
     live_leases: int
     maintenance_windows: tuple[Hours, ...] = ()
+    boots: tuple[Boot, ...] = ()
     quarantine: Quarantine | None = None
     trusted_at: datetime | None = None
 

@@ -9,6 +9,7 @@ from apviso.protocol.states import Fault
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
+from apviso.server.runners.boots import duplicate_of
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy, presence_of
 from apviso.server.stream import store as stream
@@ -78,6 +79,7 @@ def _tell_of_version(work: Work, runner: RunnerFacts, presence: Presence) -> Non
 
 
 def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
+    twins = duplicate_of(runner) if Fault.DUPLICATE_IDENTITY in presence.reasons else None
     stream.publish(
         work,
         runner.organization_id,
@@ -87,4 +89,5 @@ def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
         status=presence.status,
         statusReasons=list(presence.reasons),
         previousStatus=runner.observed_status,
+        **({"duplicateIdentity": twins.model_dump(mode="json", by_alias=True)} if twins else {}),
     )

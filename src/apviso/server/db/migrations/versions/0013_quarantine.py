@@ -1,4 +1,4 @@
-"""Runners that fail every scan at once are kept from them: why, since when, and whether somebody has looked"""
+"""Why a runner was kept from scans and whether somebody has looked since; the latest of its boots with their addresses"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _IS_OF_RUNNER = sa.text("subject_type = 'runner'")
 def upgrade() -> None:
     op.add_column("runners", sa.Column("quarantine", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("runners", sa.Column("trusted_at", UtcTime(), nullable=True))
+    op.add_column("runners", sa.Column("boots", sa.JSON(none_as_null=True), nullable=True))
     op.create_index(
         "ix_audit_events_of_runner", "audit_events", ["subject_id", "at"], sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER
     )
@@ -26,5 +27,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_audit_events_of_runner", "audit_events")
+    op.drop_column("runners", "boots")
     op.drop_column("runners", "trusted_at")
     op.drop_column("runners", "quarantine")
