@@ -70,6 +70,8 @@ class Runner(Wire):
     maintenance_windows: list[Window] = []
     accepting_jobs: bool
     version: str
+    # When its version is given up, where that was announced: from then on it gets no scans.
+    unsupported_from: Instant | None = None
     protocol_version: int
     os: str
     arch: str

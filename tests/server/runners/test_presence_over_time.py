@@ -146,7 +146,14 @@ async def test_heartbeat_answers_how_the_runner_stands(acme: Organization, runne
     assert answer.json() == {
         "runner": {"id": runner.id, "status": "degraded"},
         "heartbeatIntervalMs": 15000,
-        "directives": {"cancelJobs": [], "adminState": "enabled", "drainDeadline": None, "rotateToken": False, "minimumVersion": None},
+        "directives": {
+            "cancelJobs": [],
+            "adminState": "enabled",
+            "drainDeadline": None,
+            "rotateToken": False,
+            "minimumVersion": None,
+            "minimumVersionFrom": None,
+        },
         "serverTime": "2026-05-03T09:17:33Z",
     }
 

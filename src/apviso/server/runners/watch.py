@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from apviso.protocol.states import Fault
+from apviso.protocol.wire import format_instant
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
@@ -19,7 +20,13 @@ RUNNERS_AT_ONCE = 200
 
 def policy_of(plant: Resources) -> PresencePolicy:
     settings = plant.settings
-    return PresencePolicy(plant.pace.timers, plant.amnesty_until, settings.minimum_runner_version, settings.deprecated_runner_version)
+    return PresencePolicy(
+        plant.pace.timers,
+        plant.amnesty_until,
+        settings.minimum_runner_version,
+        settings.deprecated_runner_version,
+        settings.minimum_runner_version_from,
+    )
 
 
 async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Presence:
@@ -74,7 +81,8 @@ def _tell_of_version(work: Work, runner: RunnerFacts, presence: Presence) -> Non
     new = {Fault.VERSION_DEPRECATED, Fault.VERSION_UNSUPPORTED}.intersection(presence.reasons).difference(runner.observed_reasons or ())
     if new:
         reason = Fault.VERSION_UNSUPPORTED if Fault.VERSION_UNSUPPORTED in new else Fault.VERSION_DEPRECATED
-        about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason}
+        ends = presence.unsupported_from and format_instant(presence.unsupported_from)
+        about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason, "unsupportedFrom": ends}
         stream.publish(work, runner.organization_id, "runner.version_deprecated", **about)
 
 
