@@ -65,6 +65,19 @@ async def test_claims_go_on_without_a_free_slot_and_ask_for_nothing(
     assert second.state == "queued"
 
 
+async def test_claims_without_room_on_the_disk_ask_for_nothing_and_say_so(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
+    job = await plane.add_job(FakeJob(job_body()))
+    plane.script("/jobs/claim", Reply(200, {"job": None, "notAccepting": "no_free_slot"}))
+    daemon = start_daemon(min_free_disk_bytes=2**62)
+
+    await plane.until(lambda: len(plane.of("/jobs/claim")) >= 2 and bool(plane.of("/heartbeat")))
+
+    assert [call.body["freeSlots"] for call in plane.of("/jobs/claim")] == [0, 0]
+    assert plane.of("/heartbeat")[0].body["health"]["faults"] == ["disk_low"]
+    assert daemon.daemon.pulse.not_accepting == "disk_low"
+    assert job.state == "queued"
+
+
 async def test_claim_follows_at_once_when_a_slot_becomes_free(
     plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
 ) -> None:
