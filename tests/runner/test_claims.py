@@ -136,6 +136,20 @@ async def test_cancel_that_is_known_does_not_end_the_wait_again(
     assert len(plane.of("/jobs/claim")) - count <= 3
 
 
+async def test_claim_that_crosses_with_the_stop_starts_nothing_and_goodbye_gives_it_back(
+    plane: FakeControlPlane, start_daemon: StartDaemon
+) -> None:
+    job = await plane.add_job(FakeJob(job_body(), state="claimed"))
+    plane.script("/jobs/claim", Reply(200, {"job": job.body}, delay=0.5))
+    daemon = start_daemon()
+    await plane.until(lambda: len(plane.of("/jobs/claim")) == 1)
+
+    await daemon.stop()
+
+    assert [call.path for call in plane.calls if call.path.startswith(f"/jobs/{job.id}")] == []
+    assert (len(plane.of("/jobs/claim")), plane.calls[-1].path) == (1, "/goodbye")
+
+
 async def test_claimed_job_whose_id_is_a_path_is_ignored(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
     for job_id in ("../../evil", ".", "a/b", ""):
         plane.script("/jobs/claim", Reply(200, {"job": json.loads(json.dumps(job_body(job_id)))}))

@@ -41,7 +41,7 @@ async def end_attempt(
     if not await store.end_attempt(work, attempt, reason, silent, finish):
         return None
     work.afterwards.append(metrics.ENDINGS.labels(reason).inc)
-    outcome = after_attempt(scan, reason, message, work.now, silent, timers)
+    outcome = after_attempt(scan, reason, message, work.now, silent, timers, was_started=attempt.started_at is not None)
     await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), finish=finish, **values)
     runner = await runners.get(work, scan.organization_id, attempt.runner_id)
     await _retire_if_ephemeral(work, attempt, runner)
