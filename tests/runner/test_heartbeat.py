@@ -169,12 +169,19 @@ async def test_drain_deadline_that_has_passed_gives_the_running_scan_back(
     assert job.finish["endReason"] == "runner_shutdown"
 
 
-@pytest.mark.parametrize(("code", "outcome"), [("runner_revoked", Outcome.REVOKED), ("credential_invalid", Outcome.REJECTED)])
+@pytest.mark.parametrize(
+    ("code", "more", "outcome"),
+    [
+        ("runner_revoked", {}, Outcome.REVOKED),
+        ("runner_revoked", {"retired": True}, Outcome.RETIRED),
+        ("credential_invalid", {}, Outcome.REJECTED),
+    ],
+)
 async def test_heartbeat_with_a_token_that_is_not_accepted_ends_the_daemon(
-    code: str, outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
+    code: str, more: dict[str, object], outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
 ) -> None:
-    plane.script("/heartbeat", problem(401, code))
-    plane.script("/jobs/claim", problem(401, code))
+    plane.script("/heartbeat", problem(401, code, **more))
+    plane.script("/jobs/claim", problem(401, code, **more))
     daemon = start_daemon()
 
     ended = await daemon.outcome()
