@@ -20,6 +20,7 @@ _OWN = frozenset(
     {
         "findings", "finding", "events", "id", "scanId", "targetId", "fingerprint", "severity", "cvssVector", "userStatus", "firstSeenAt",
         "lastSeenAt", "acceptedUntil", "nextCursor", "type", "at", "level",
+        "cause",
     }
 )  # fmt: skip
 # Members of scans and targets that a runner or a look for proof may have filled with what a site has said.

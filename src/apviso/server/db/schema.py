@@ -326,6 +326,8 @@ class AttemptRow(Table):
     preflight: Mapped[dict[str, Any] | None]
     runtime_metadata: Mapped[dict[str, Any] | None]
     last_seq: Mapped[int]
+    # Which of its events stand for others that are missing, as the log's answer has them.
+    log_gaps: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(30))
     finish: Mapped[dict[str, Any] | None]

@@ -429,11 +429,19 @@ async def add_events(work: Work, attempt: AttemptFacts, events: Sequence[ScanEve
             "seq": event.seq,
             "at": event.at,
             "type": event.type,
-            "body": event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"}),
+            "body": _body(event),
         }
         for event in events
     ]
     await work.db.execute(insert(ScanEventRow), rows)
+
+
+def _body(event: ScanEvent) -> dict[str, Any]:
+    body = event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"})
+    if body.get("missing", body) is None:
+        # Of most lines nothing is missing, and nobody need read so.
+        del body["missing"]
+    return body
 
 
 async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[str]) -> None:

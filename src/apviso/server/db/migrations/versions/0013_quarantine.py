@@ -1,4 +1,4 @@
-"""Why a runner was kept from scans and whether somebody has looked since; the latest of its boots with their addresses"""
+"""Why a runner was kept from scans, and its latest boots with their addresses; the gaps of logs"""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("runners", sa.Column("quarantine", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("runners", sa.Column("trusted_at", UtcTime(), nullable=True))
     op.add_column("runners", sa.Column("boots", sa.JSON(none_as_null=True), nullable=True))
+    op.add_column("attempts", sa.Column("log_gaps", sa.JSON(none_as_null=True), nullable=True))
     op.create_index(
         "ix_audit_events_of_runner", "audit_events", ["subject_id", "at"], sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER
     )
@@ -27,6 +28,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_audit_events_of_runner", "audit_events")
+    op.drop_column("attempts", "log_gaps")
     op.drop_column("runners", "boots")
     op.drop_column("runners", "trusted_at")
     op.drop_column("runners", "quarantine")
