@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -178,7 +179,7 @@ async def test_drain_deadline_that_has_passed_gives_the_running_scan_back(
     ],
 )
 async def test_heartbeat_with_a_token_that_is_not_accepted_ends_the_daemon(
-    code: str, more: dict[str, object], outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
+    code: str, more: dict[str, Any], outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
 ) -> None:
     plane.script("/heartbeat", problem(401, code, **more))
     plane.script("/jobs/claim", problem(401, code, **more))

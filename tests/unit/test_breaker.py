@@ -144,9 +144,7 @@ def test_quarantine_keeps_the_latest_evidence_alone() -> None:
         ({}, {"reason": EndReason.COMPLETED}, False),
     ],
 )
-def test_trial_is_passed_by_a_scan_that_began_in_it_and_worked(
-    differences: dict[str, Any], latest: dict[str, Any], expected: bool
-) -> None:
+def test_trial_is_passed_by_a_scan_that_began_in_it_and_worked(differences: dict[str, Any], latest: dict[str, Any], expected: bool) -> None:
     assert has_passed(runner(**differences), ended(0, **latest), NOW, TIMERS) is expected
 
 

@@ -115,6 +115,8 @@ FAULTS: list[tuple[dict[str, Any], Fault | None]] = [
     ({"health": {"spoolBacklogBytes": 64 * 1024**2}}, None),
     ({"health": {"spoolBacklogBytes": 64 * 1024**2 + 1}}, Fault.SPOOL_BACKLOG),
     ({"health": {"faults": ["fast_failures"]}}, Fault.FAST_FAILURES),
+    ({"admin_state": AdminState.QUARANTINED}, Fault.FAST_FAILURES),
+    ({"admin_state": AdminState.QUARANTINED, "admin_until": NOW + seconds(1)}, Fault.FAST_FAILURES),
     ({"health": {"faults": ["provider_unconfigured"]}}, Fault.PROVIDER_UNCONFIGURED),
     ({"health": {"faults": ["disk_low"]}}, Fault.DISK_LOW),
     ({"health": {"faults": ["heartbeat_late", "duplicate_identity", "nonsense", 7, None]}}, None),
@@ -178,7 +180,7 @@ def test_faults_that_hold_together_are_all_told() -> None:
     assert presence.blocking_faults == [Fault.ENGINE_UNREACHABLE]
 
 
-@pytest.mark.parametrize("state", [AdminState.PAUSED, AdminState.DRAINING, AdminState.QUARANTINED])
+@pytest.mark.parametrize("state", [AdminState.PAUSED, AdminState.DRAINING])
 def test_runner_that_an_administrator_stopped_is_online_and_accepts_nothing(state: AdminState) -> None:
     presence = presence_of(runner(admin_state=state), NOW, POLICY)
 

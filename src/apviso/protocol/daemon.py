@@ -82,7 +82,7 @@ class Heartbeat(Wire):
 
 
 class Directives(Wire):
-    """What the server wants of the runner. `cancel_jobs` holds job ids; the minimum version counts from its time on, without one at once."""
+    """What the server wants of the runner. `cancel_jobs` holds job ids; without a time, the minimum version counts at once."""
 
     cancel_jobs: list[JobId] = []
     admin_state: AdminState = AdminState.ENABLED

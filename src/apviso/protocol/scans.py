@@ -97,7 +97,7 @@ class LogGap(Wire):
 class ScanLog(Wire):
     """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
 
-    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there. `gaps` are those of the whole attempt.
+    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there. `gaps` are of the whole attempt.
     """
 
     attempt: int

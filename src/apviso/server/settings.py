@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
     minimum_runner_version_from: Annotated[AwareDatetime | None, BeforeValidator(_none_if_empty)] = Field(
         None,
-        description="From when on they may not, such as `2026-09-01T00:00:00Z`; until then they are reported as deprecated, with this time. "
-        "Without it they may not at once. A scan that runs is never ended for its runner's version.",
+        description="From when on they may not, such as `2026-09-01T00:00:00Z`; until then they are reported as deprecated, with this "
+        "time. Without it, at once. A scan that runs is never ended for its runner's version.",
     )
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")

@@ -57,7 +57,8 @@ def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> P
         return Presence(RunnerStatus.REVOKED, (), is_accepting=False, since=runner.revoked_at)
     silence = _silence(runner, now, policy)
     if silence is not None:
-        return Presence(RunnerStatus.OFFLINE, (silence[0],), False, silence[1], _unsupported_from(runner, policy))
+        ends = _unsupported_from(runner, policy)
+        return Presence(RunnerStatus.OFFLINE, (silence[0],), is_accepting=False, since=silence[1], unsupported_from=ends)
     faults = tuple(faults_of(runner, now, policy))
     is_enabled = admin_state_at(runner, now) is AdminState.ENABLED and not is_in_maintenance(runner, now)
     is_accepting = is_enabled and not BLOCKING_FAULTS.intersection(faults)

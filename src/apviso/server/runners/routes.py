@@ -94,10 +94,9 @@ async def pause_runner(
 @router.post("/{id}/resume", responses=responses(*CHANGE))
 async def resume_runner(id: str, caller: RunnersWriter, work: Writing, plant: Plant) -> RunnerAnswer:
     """Give it scans again, after pause, drain or quarantine."""
-    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None}
+    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None, "quarantine": None}
     # Somebody has looked: what failed before counts no more.
-    values |= {"quarantine": None, "trusted_at": work.now}
-    return await _change(work, plant, caller, id, "runner.resumed", values)
+    return await _change(work, plant, caller, id, "runner.resumed", {**values, "trusted_at": work.now})
 
 
 @router.post("/{id}/drain", responses=responses(*CHANGE))

@@ -51,6 +51,7 @@ def _changed_faults(now: datetime, policy: PresencePolicy, live_leases: ColumnEl
         Fault.HEARTBEAT_LATE: ~_is_within(RunnerRow.last_heartbeat_at, now - timers.heartbeat_late_after),
         Fault.DUPLICATE_IDENTITY: _is_within(RunnerRow.duplicate_seen_at, now - timers.duplicate_identity_remembered),
         Fault.CLAIM_LOOP_STALLED: _claim_loop_stalled(now, timers.claim_loop_stalled_after, live_leases),
+        Fault.FAST_FAILURES: _fails_fast(now),
     }
     return tuple(_notes(fault) != is_held for fault, is_held in holds.items())
 
@@ -68,6 +69,12 @@ def _claim_loop_stalled(now: datetime, limit: timedelta, live_leases: ColumnElem
         (RunnerRow.last_heartbeat_at.is_(None), False),
         else_=and_(is_enabled, live_leases < func.coalesce(slots, RunnerRow.configured_concurrency)),
     )
+
+
+def _fails_fast(now: datetime) -> Condition:
+    """Quarantined, or said so by itself."""
+    is_quarantined = and_(RunnerRow.admin_state == AdminState.QUARANTINED, func.coalesce(RunnerRow.admin_until > now, True))
+    return or_(is_quarantined, cast(RunnerRow.health, Text).contains(literal(f'"{Fault.FAST_FAILURES}"')))
 
 
 def _notes(reason: str) -> Condition:

@@ -68,7 +68,7 @@ def _values(runner: RunnerFacts, presence: Presence, now: datetime) -> dict[str,
 
 def _duplicate(runner: RunnerFacts, presence: Presence) -> dict[str, Any] | None:
     seen = duplicate_of(runner) if Fault.DUPLICATE_IDENTITY in presence.reasons else None
-    return seen and seen.model_dump(mode="json", by_alias=True)
+    return None if seen is None else seen.model_dump(mode="json", by_alias=True)
 
 
 def is_listed(presence: Presence, wanted: RunnerStatus | None) -> bool:

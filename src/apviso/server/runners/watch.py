@@ -81,7 +81,7 @@ def _tell_of_version(work: Work, runner: RunnerFacts, presence: Presence) -> Non
     new = {Fault.VERSION_DEPRECATED, Fault.VERSION_UNSUPPORTED}.intersection(presence.reasons).difference(runner.observed_reasons or ())
     if new:
         reason = Fault.VERSION_UNSUPPORTED if Fault.VERSION_UNSUPPORTED in new else Fault.VERSION_DEPRECATED
-        ends = presence.unsupported_from and format_instant(presence.unsupported_from)
+        ends = None if presence.unsupported_from is None else format_instant(presence.unsupported_from)
         about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason, "unsupportedFrom": ends}
         stream.publish(work, runner.organization_id, "runner.version_deprecated", **about)
 

@@ -97,9 +97,7 @@ def has_passed(runner: RunnerFacts, ending: Ending, now: datetime, timers: Timer
     return is_on_trial(runner, now) and _is_of_the_trial(runner, ending) and sign_of(ending, timers) is Sign.WORKS
 
 
-def quarantine_for(
-    runner: RunnerFacts, latest: Ending, earlier_ones: Sequence[Ending], now: datetime, timers: Timers
-) -> Quarantine | None:
+def quarantine_for(runner: RunnerFacts, latest: Ending, earlier_ones: Sequence[Ending], now: datetime, timers: Timers) -> Quarantine | None:
     """The quarantine that begins with this ending: after a row of fast failures, or after one during the trial.
 
     `earlier_ones`: how its other attempts ended, the latest first.
@@ -126,7 +124,7 @@ def _is_of_the_trial(runner: RunnerFacts, ending: Ending) -> bool:
 
 def _length(number: int, timers: Timers) -> timedelta:
     doublings = min(number - 1, 20)
-    return min(timers.first_quarantine * 2**doublings, timers.longest_quarantine)
+    return min(timers.first_quarantine * (1 << doublings), timers.longest_quarantine)
 
 
 def _evidence(ending: Ending) -> FastFailure:
