@@ -137,17 +137,22 @@ async def test_cancel_that_is_known_does_not_end_the_wait_again(
 
 
 async def test_claim_that_crosses_with_the_stop_starts_nothing_and_goodbye_gives_it_back(
-    plane: FakeControlPlane, start_daemon: StartDaemon
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
 ) -> None:
-    job = await plane.add_job(FakeJob(job_body(), state="claimed"))
-    plane.script("/jobs/claim", Reply(200, {"job": job.body}, delay=0.5))
-    daemon = start_daemon()
-    await plane.until(lambda: len(plane.of("/jobs/claim")) == 1)
+    plane.heartbeat_interval_ms = 200
+    first = await plane.add_job(FakeJob(job_body(scan_url=application.url, domain="lingers.localhost")))
+    daemon = start_daemon(concurrency=2, shutdown_grace_seconds=2)
+    await plane.until(lambda: first.state == "running" and len(plane.of("/jobs/claim")) == 2)
 
-    await daemon.stop()
+    daemon.daemon.stop.signal()
+    beats = len(plane.of("/heartbeat"))
+    await plane.until(lambda: len(plane.of("/heartbeat")) >= beats + 2)
+    second = await plane.add_job(FakeJob(job_body("job-2", scan_url=application.url)))
+    await daemon.outcome()
 
-    assert [call.path for call in plane.calls if call.path.startswith(f"/jobs/{job.id}")] == []
-    assert (len(plane.of("/jobs/claim")), plane.calls[-1].path) == (1, "/goodbye")
+    assert second.state == "claimed"
+    assert [call.path for call in plane.calls if call.path.startswith(f"/jobs/{second.id}")] == []
+    assert (len(plane.of("/jobs/claim")), plane.calls[-1].path) == (2, "/goodbye")
 
 
 async def test_claimed_job_whose_id_is_a_path_is_ignored(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
