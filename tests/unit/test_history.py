@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
+from apviso.protocol.access import AuditEvent
 from apviso.protocol.runners import StatusInterval
 from apviso.protocol.states import RunnerStatus
-from apviso.server.runners.history import open_gap, uptime_ratio
+from apviso.server.runners.history import admin_change, open_gap, uptime_ratio
 from tests.unit.known import NOW, seconds
 
 ONLINE, DEGRADED, OFFLINE, REVOKED = RunnerStatus.ONLINE, RunnerStatus.DEGRADED, RunnerStatus.OFFLINE, RunnerStatus.REVOKED
@@ -58,3 +62,25 @@ def test_gap_lasts_once_the_heartbeat_is_late(age: float, expected: float | None
 
 def test_gap_of_a_runner_that_never_reported_is_none() -> None:
     assert open_gap(None, 35, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "details", "note", "until"),
+    [
+        ("runner.paused", {"admin_state": "paused", "admin_note": "disk", "admin_until": "2026-05-03 09:15:42+00:00"}, "disk", seconds(10)),
+        ("runner.draining", {"admin_state": "draining", "drain_deadline": "2026-05-03 09:16:32.5+00:00"}, None, seconds(60.5)),
+        ("runner.quarantined", {"reason": "It failed.", "until": "2026-05-03T09:30:32Z", "number": 1}, "It failed.", seconds(900)),
+        ("runner.resumed", {"admin_state": "enabled"}, None, None),
+    ],
+)
+def test_change_of_what_is_wanted_is_read_from_the_trail(
+    action: str, details: dict[str, JsonValue], note: str | None, until: timedelta | None
+) -> None:
+    event = AuditEvent(
+        id="1", at=NOW, actor="a1b2", action=action, subject_type="runner", subject_id="runner-1", details=details, request_id=None
+    )
+
+    change = admin_change(event)
+
+    assert (change.at, change.actor, change.action, change.note) == (NOW, "a1b2", action, note)
+    assert change.until == (None if until is None else NOW + until)

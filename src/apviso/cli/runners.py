@@ -14,7 +14,7 @@ from apviso.protocol.states import RunnerStatus
 
 if TYPE_CHECKING:
     from apviso.client import Client
-    from apviso.protocol.runners import Runner
+    from apviso.protocol.runners import FastFailure, Runner
 
 group = typer.Typer(help="The runners of the organization.", no_args_is_help=True)
 Which = Annotated[str, typer.Argument(metavar="RUNNER", help="Id or name of a runner.")]
@@ -75,6 +75,8 @@ def _show(runner: Runner, *, json: bool) -> None:
             ("Status", ", ".join([str(runner.status), *runner.status_reasons])),
             ("State", str(runner.admin_state)),
             ("Note", runner.admin_note),
+            ("Until", runner.admin_until),
+            ("Scans that failed", "; ".join(_failed(one) for one in runner.quarantine.failures) if runner.quarantine else None),
             ("Accepts scans", _yes(runner.accepting_jobs)),
             ("Scans", f"{runner.current_jobs} of {runner.configured_concurrency}"),
             ("Version", runner.version),
@@ -84,6 +86,10 @@ def _show(runner: Runner, *, json: bool) -> None:
             ("Last heartbeat", runner.last_heartbeat_at),
         )
     )
+
+
+def _failed(failure: FastFailure) -> str:
+    return f"{failure.scan_id} after {failure.seconds:g} s with {failure.end_reason}"
 
 
 @group.command()

@@ -399,3 +399,18 @@ async def test_body_of_a_message_is_json_with_the_data_of_the_event(acme: Organi
         "timestamp": "2026-05-03T09:15:32Z",
         "data": {"runnerId": runner.id, "name": "näme"},
     }
+
+
+async def test_receiver_is_told_of_a_runner_that_was_quarantined_with_the_scans_that_it_failed(
+    acme: Organization, runner: Runner, plane: Plane, receiver: Receiver
+) -> None:
+    await hook(acme, receiver.url(), "runner.quarantined")
+    cases = [await queued_scan(acme, runner) for _ in range(3)]
+    for _ in cases:
+        await runner.on_job(await runner.claimed(), "finish", status="failed", endReason="image_refused", lastSeq=0)
+
+    await plane.settle()
+
+    got = await receiver.next()
+    assert (got.type, got.data["runnerId"]) == ("runner.quarantined", runner.id)
+    assert {one["scanId"] for one in got.data["failures"]} == {case.scan_id for case in cases}

@@ -24,6 +24,7 @@ _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 _IS_OPEN = text("status IN ('pending', 'held')")
+_IS_OF_RUNNER = text("subject_type = 'runner'")
 _IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -183,6 +184,9 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    # Why it is or was last kept from scans, until one has shown that it works; what failed before somebody trusted it counts no more.
+    quarantine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    trusted_at: Mapped[datetime | None]
     maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
@@ -198,6 +202,8 @@ class RunnerRow(Table):
     health: Mapped[dict[str, Any]]
     boot_id: Mapped[str | None] = mapped_column(String(128))
     previous_boot_id: Mapped[str | None] = mapped_column(String(128))
+    # The latest of its boots, with the addresses that they spoke from.
+    boots: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     beat_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     claim_poll_age_ms: Mapped[int | None] = mapped_column(BigInteger)
     duplicate_seen_at: Mapped[datetime | None]
@@ -330,6 +336,8 @@ class AttemptRow(Table):
     preflight: Mapped[dict[str, Any] | None]
     runtime_metadata: Mapped[dict[str, Any] | None]
     last_seq: Mapped[int]
+    # Which of its events stand for others that are missing, as the log's answer has them.
+    log_gaps: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(30))
     finish: Mapped[dict[str, Any] | None]
@@ -491,7 +499,10 @@ class RetestRow(Table):
 
 class AuditRow(Table):
     __tablename__ = "audit_events"
-    __table_args__ = (Index(None, "organization_id", "at"),)
+    __table_args__ = (
+        Index(None, "organization_id", "at"),
+        Index("ix_audit_events_of_runner", "subject_id", "at", sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER),
+    )
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     at: Mapped[datetime]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from apviso.protocol.runners import HeartbeatGap, StatusInterval
+from apviso.protocol.access import AuditEvent
+from apviso.protocol.runners import AdminChange, HeartbeatGap, StatusInterval
 from apviso.protocol.states import RunnerStatus
+
+# As the audit trail names what changed whether a runner is wanted to take scans.
+ADMIN_ACTIONS = ("runner.paused", "runner.draining", "runner.resumed", "runner.quarantined", "runner.on_trial")
 
 
 def uptime_ratio(intervals: Sequence[StatusInterval], since: datetime, now: datetime) -> float | None:
@@ -26,3 +30,19 @@ def open_gap(last_heartbeat_at: datetime | None, late_after_seconds: float, now:
         return None
     seconds = (now - last_heartbeat_at).total_seconds()
     return HeartbeatGap(since=last_heartbeat_at, until=None, seconds=round(seconds, 3)) if seconds > late_after_seconds else None
+
+
+def admin_change(event: AuditEvent) -> AdminChange:
+    """What people changed is noted by the names of its columns, what the control plane changed by those of the answers."""
+    said = event.details
+    ends = (said.get(name) for name in ("admin_until", "drain_deadline", "until"))
+    return AdminChange.model_validate(
+        {
+            "at": event.at,
+            "actor": event.actor,
+            "action": event.action,
+            "note": said.get("admin_note") or said.get("reason"),
+            "until": next((end for end in ends if end is not None), None),
+            "failures": said.get("failures", []),
+        }
+    )

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
-from apviso.protocol.runners import HeartbeatGap, StatusInterval
+from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
 from apviso.protocol.states import AdminState, RunnerStatus
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
@@ -49,6 +49,8 @@ def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
             "admin_state": AdminState(row["admin_state"]),
             "observed_status": RunnerStatus(observed) if observed else None,
             "maintenance_windows": read_windows(row["maintenance_windows"]),
+            "boots": tuple(Boot.model_validate(boot) for boot in row["boots"] or ()),
+            "quarantine": Quarantine.model_validate(row["quarantine"]) if row["quarantine"] else None,
         }
     )
 
@@ -196,7 +198,9 @@ async def limit_token(work: Work, prefix: str, until: datetime) -> None:
     )
 
 
-async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None) -> None:
+async def record_heartbeat(
+    work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None, boots: Sequence[Boot]
+) -> None:
     """Facts of the latest heartbeat; what it leaves out, and what an older one of the same boot says late, stays as it was."""
     is_new_boot = beat.boot_id != known.boot_id
     await work.db.execute(
@@ -206,6 +210,7 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
             boot_id=beat.boot_id,
             previous_boot_id=known.boot_id if is_new_boot else known.previous_boot_id,
             duplicate_seen_at=duplicate_seen_at,
+            boots=[boot.model_dump(mode="json", by_alias=True) for boot in boots],
             last_heartbeat_at=work.now,
             last_contact_at=work.now,
             goodbye_at=None,
@@ -241,6 +246,23 @@ async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId,
         .values(**values)
     )
     work.hints.add(runner_topic(runner_id))
+    return won.rowcount == 1
+
+
+async def edit_as_read(work: Work, runner: RunnerFacts, **values: Any) -> bool:
+    """Change what is wanted of it, unless somebody else has done so since it was read, or it is revoked."""
+    won = await work.db.execute(
+        update(RunnerRow)
+        .where(
+            RunnerRow.id == runner.id,
+            RunnerRow.revoked_at.is_(None),
+            RunnerRow.admin_state == runner.admin_state,
+            RunnerRow.admin_until.is_not_distinct_from(runner.admin_until),
+            RunnerRow.trusted_at.is_not_distinct_from(runner.trusted_at),
+        )
+        .values(**values)
+    )
+    work.hints.add(runner_topic(runner.id))
     return won.rowcount == 1
 
 

@@ -48,6 +48,7 @@ from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.scans import starting, store
 from apviso.server.scans.ending import conclude, tell
 from apviso.server.scans.facts import ScanFacts
+from apviso.server.scans.gaps import gaps_of
 from apviso.server.scans.lifecycle import cancelled
 from apviso.server.scans.proofs import looked_again
 from apviso.server.scans.view import job, show
@@ -184,7 +185,9 @@ async def read_scan_log(
     after = after if attempt in (None, scan.attempt) else 0
     events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan, after)]
     last_seq = events[-1]["seq"] if events else after
-    return ScanLog(attempt=scan.attempt, events=events, last_seq=last_seq, next_cursor=cursor_at(scan.attempt, last_seq))
+    told = await store.find_attempt(work, scan.id, scan.attempt)
+    gaps = gaps_of(told) if told is not None else []
+    return ScanLog(attempt=scan.attempt, events=events, last_seq=last_seq, next_cursor=cursor_at(scan.attempt, last_seq), gaps=gaps)
 
 
 async def _follow(
