@@ -52,5 +52,5 @@ def server(
         listener = serving.listen(settings)
     except serving.CannotListen as error:
         fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
-    if not serving.serve(create_app(settings), listener, lambda address: typer.echo(f"APVISO control plane: {address}")):
+    if not serving.serve(create_app(settings), settings, listener, lambda address: typer.echo(f"APVISO control plane: {address}")):
         fail(Exit.UNREACHABLE, "The control plane did not start; the log says why.")

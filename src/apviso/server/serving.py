@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from apviso.server.connections import Bounds, within
 from apviso.server.settings import Settings
 
 log = structlog.get_logger("apviso.server")
@@ -43,12 +44,14 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]) -> bool:
+def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> bool:
     """Serve until SIGTERM or SIGINT; whether it ever started. `announce` gets the address once requests are answered."""
     raise_open_files()
     _collect_young_alone()
     config = uvicorn.Config(
         app,
+        http=within(_bounds(settings)),
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -70,6 +73,16 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
     with contextlib.suppress(SystemExit):
         server.run(sockets=[listener])
     return server.started
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        head_seconds=settings.request_head_seconds,
+        head_bytes=settings.max_head_bytes,
+        body_seconds=settings.request_body_seconds,
+        stalled_seconds=settings.answer_stalled_seconds,
+        connections=settings.max_connections,
+    )
 
 
 def _collect_young_alone() -> None:
