@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from apviso.runner import claims
 from tests.runner.conftest import StartDaemon, alive, pids_of
 from tests.runner.fake_control_plane import LOST_ANSWER, PROXY_PAGE, FakeControlPlane, FakeJob, Reply, job_body, problem
 from tests.runner.target_application import TargetApplication
@@ -123,7 +124,10 @@ async def test_cancel_that_is_known_does_not_end_the_wait_again(
     assert len(plane.of("/jobs/claim")) - count <= 3
 
 
-async def test_claimed_job_whose_id_is_a_path_is_ignored(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
+async def test_claimed_job_whose_id_is_a_path_is_ignored(
+    plane: FakeControlPlane, start_daemon: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SHORTEST_EMPTY_SECONDS", 0.05)
     for job_id in ("../../evil", ".", "a/b", ""):
         plane.script("/jobs/claim", Reply(200, {"job": json.loads(json.dumps(job_body(job_id)))}))
     daemon = start_daemon()
