@@ -22,6 +22,9 @@ BACKLOG = 4096
 GRACEFUL_SECONDS = 10
 # Each runner holds a long poll open, each dashboard a stream.
 COMFORTABLE_OPEN_FILES = 4096
+# Database, webhooks that are sent, typesetting, logs.
+FILES_OF_OUR_OWN = 256
+FEWEST_CONNECTIONS = 64
 YOUNG_OBJECTS = 1_000
 _NEVER = 1_000_000_000
 
@@ -46,11 +49,11 @@ def address_of(listener: socket.socket) -> str:
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> bool:
     """Serve until SIGTERM or SIGINT; whether it ever started. `announce` gets the address once requests are answered."""
-    raise_open_files()
+    open_files = raise_open_files()
     _collect_young_alone()
     config = uvicorn.Config(
         app,
-        http=within(_bounds(settings)),
+        http=within(_bounds(settings, open_files)),
         ws="none",
         log_config=None,
         access_log=False,
@@ -75,14 +78,19 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: C
     return server.started
 
 
-def _bounds(settings: Settings) -> Bounds:
+def _bounds(settings: Settings, open_files: int | None) -> Bounds:
     return Bounds(
         head_seconds=settings.request_head_seconds,
         head_bytes=settings.max_head_bytes,
         body_seconds=settings.request_body_seconds,
         stalled_seconds=settings.answer_stalled_seconds,
-        connections=settings.max_connections,
+        connections=connections_that_fit(settings.max_connections, open_files),
     )
+
+
+def connections_that_fit(wanted: int, open_files: int | None) -> int:
+    """Each needs an open file. Without any left, the server could not even reach its database; None: there is no limit."""
+    return wanted if open_files is None else min(wanted, max(FEWEST_CONNECTIONS, open_files - FILES_OF_OUR_OWN))
 
 
 def _collect_young_alone() -> None:
@@ -118,14 +126,15 @@ def _already_ended(_: int, __: FrameType | None) -> None:
     return None
 
 
-def raise_open_files() -> None:
-    """Use what the host allows; warn where that is little."""
+def raise_open_files() -> int | None:
+    """Use what the host allows, and tell how much that is; warn where it is little. None where there is no limit."""
     try:
         import resource
     except ImportError:  # this platform has no such limit
-        return
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if 0 <= hard < COMFORTABLE_OPEN_FILES:
         log.warning("few open files allowed", limit=hard, comfortable=COMFORTABLE_OPEN_FILES)
+    return None if hard == resource.RLIM_INFINITY else hard

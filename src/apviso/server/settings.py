@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         60.0, description="How long a client may take nothing of an answer that waits for it, a stream included, before it is cut off."
     )
     max_connections: Annotated[int, Field(ge=1)] = Field(
-        50_000, description="Connections at once; one beyond is closed. Each runner keeps two."
+        50_000, description="Connections at once, as far as open files allow; one beyond is closed. Each runner keeps two."
     )
     max_parked_requests: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
