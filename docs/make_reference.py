@@ -100,7 +100,8 @@ def access() -> str:
         "Every route of a server with the credentials that open it, read from the routes. Any other credential is 401, a key without the "
         "scope is 403 `insufficient_scope`. A credential reaches its own organization alone: what belongs to another one is 404, as if it "
         "were not there. A runner token opens the jobs of its runner, a job token its own job while that is leased; an enrollment token "
-        "is sent in the body, and works once.",
+        "is sent in the body, and works once. A session is what the dashboard keeps in a cookie: without it a page leads to signing in, "
+        "and what somebody may do on a page follows from the role, because pages ask the API as the person who is signed in.",
         table(("route", "credential", "scope of the key"), rows),
         "`HEAD` is answered wherever `GET` is. The live stream also leaves out what the key may not read: scans without `scans:read`, "
         "findings without `findings:read`, targets without `targets:read`, keys and webhooks without `admin`.",

@@ -32,12 +32,19 @@ BODIES = {f"{operation.method} {operation.template}": operation.body for operati
 # Who calls one of these needs nothing, so nothing there may be anybody's.
 OPEN = {
     "GET /docs",
+    "GET /favicon.ico",
     "GET /healthz",
     "GET /metrics",
     "GET /openapi.json",
     "GET /problems",
     "GET /problems/{code}",
     "GET /readyz",
+    # How somebody becomes one who is signed in; a password or a link is in the form.
+    "GET /set-up",
+    "GET /sign-in",
+    "GET /static/{name}",
+    "POST /set-up",
+    "POST /sign-in",
 }
 # An answer without an end; of its head alone it can be told who is let in.
 STREAMS = {"GET /api/v1/events"}
@@ -72,9 +79,14 @@ async def test_routes_of_people_ask_for_the_scope_that_is_meant() -> None:
 
 
 async def test_routes_of_one_surface_take_no_credential_of_the_other() -> None:
-    surfaces = {(route.path.split("/")[1:3][-1], kind) for route in ROUTES for kind in route.credentials}
+    surfaces = {(_surface(route.path), kind) for route in ROUTES for kind in route.credentials}
 
-    assert surfaces == {("v1", "API key"), ("runner", "runner token"), ("runner", "job token"), ("runner", "enrollment token")}
+    of_runners = {("/api/runner", kind) for kind in ("runner token", "job token", "enrollment token")}
+    assert surfaces == {("/api/v1", "API key"), ("pages", "session")} | of_runners
+
+
+def _surface(path: str) -> str:
+    return "/".join(path.split("/")[:3]) if path.startswith("/api/") else "pages"
 
 
 @one_for_all
@@ -137,10 +149,14 @@ async def outcome(plane: Plane, route: Admission, token: str, job_id: str) -> st
     path = re.sub(r"\{\w+\}", job_id if "/jobs/" in route.path else UNKNOWN_ID, route.path)
     body: Any = BODIES.get(str(route))
     answer = await plane.call(method, path, token or None, **({} if body is None else {"json": body}))
+    if answer.status_code == 303 and answer.headers["location"].startswith("/sign-in"):
+        return "401"
     code = answer.json().get("code") if "problem+json" in answer.headers.get("content-type", "") and answer.content else None
     if answer.status_code == 401 and code in TURNED_AWAY | {None}:
         return "401"
-    return "403" if answer.status_code == 403 and code in {"insufficient_scope", None} else "let in"
+    # An answer to HEAD has no code.
+    is_refused = code == "insufficient_scope" or (answer.status_code == 403 and method == "HEAD")
+    return "403" if is_refused else "let in"
 
 
 @pytest.mark.parametrize("who", WHO)
@@ -148,7 +164,9 @@ async def test_routes_are_all_opened_by_their_credentials_and_by_no_other(who: s
     # Somebody else's job is not found by a runner, and no job at all for a token of another one.
     job_id = credentials["job"] if who == "job token" else UNKNOWN_ID
 
-    routes = [route for route in ROUTES if route.credentials or who == "nobody"]
+    # Pages look at cookies alone, which nobody here has: what one is told, all are.
+    of_pages = who in {"nobody", "admin"}
+    routes = [route for route in ROUTES if (of_pages if _surface(route.path) == "pages" else route.credentials)]
 
     found = {str(route): await outcome(plane, route, credentials[who], job_id) for route in routes}
 
