@@ -24,7 +24,7 @@ class Reply:
     """One scripted answer. `processed`: the call takes effect before it is answered; `drop`: the connection breaks instead of an answer."""
 
     status: int = 200
-    body: str | Body = field(default_factory=dict)
+    body: str | bytes | Body = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     processed: bool = False
@@ -326,7 +326,8 @@ class FakeControlPlane:
 
 
 def _encode(reply: Reply) -> bytes:
-    content = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+    told = reply.body if isinstance(reply.body, str | bytes) else json.dumps(reply.body)
+    content = told.encode() if isinstance(told, str) else told
     headers = {"content-type": reply.content_type, "content-length": str(len(content)), **reply.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {reply.status} Scripted\r\n{head}\r\n".encode() + content

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from apviso.runner import claims
 from tests.runner.conftest import StartDaemon, alive, pids_of
 from tests.runner.fake_control_plane import LOST_ANSWER, PROXY_PAGE, FakeControlPlane, FakeJob, Reply, job_body, problem
 from tests.runner.target_application import TargetApplication
@@ -155,7 +156,10 @@ async def test_claim_that_crosses_with_the_stop_starts_nothing_and_goodbye_gives
     assert (len(plane.of("/jobs/claim")), plane.calls[-1].path) == (2, "/goodbye")
 
 
-async def test_claimed_job_whose_id_is_a_path_is_ignored(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
+async def test_claimed_job_whose_id_is_a_path_is_ignored(
+    plane: FakeControlPlane, start_daemon: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SHORTEST_EMPTY_SECONDS", 0.05)
     for job_id in ("../../evil", ".", "a/b", ""):
         plane.script("/jobs/claim", Reply(200, {"job": json.loads(json.dumps(job_body(job_id)))}))
     daemon = start_daemon()

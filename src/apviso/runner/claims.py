@@ -22,7 +22,7 @@ from apviso.runner.station import Station
 
 log = structlog.get_logger("apviso.runner.claims")
 
-# A claim that is answered at once with nothing, again and again, must not become a hot loop.
+# A claim that is answered at once with nothing, or with nothing that can be taken, again and again, must not become a hot loop.
 SHORTEST_EMPTY_SECONDS = 1.0
 # These become names of folders and parts of addresses.
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -101,15 +101,21 @@ class ClaimLoop:
             log.info("accepting_jobs" if refusal is None else "not_accepting_jobs", reason=refusal)
         pulse.not_accepting = refusal
         stopped = self.obedience.obey(answer.directives)
-        if answer.job is not None:
-            self._begin(answer.job, sent)
-        elif seconds < SHORTEST_EMPTY_SECONDS and not stopped:
+        has_begun = answer.job is not None and self._begin(answer.job, sent)
+        if not has_begun and seconds < SHORTEST_EMPTY_SECONDS and not stopped:
             await asyncio.sleep(SHORTEST_EMPTY_SECONDS - seconds)
 
-    def _begin(self, job: Job, sent: float) -> None:
+    def _begin(self, job: Job, sent: float) -> bool:
+        """Whether there is a new attempt under way."""
         if not (_SAFE_ID.fullmatch(job.job.id) and _SAFE_ID.fullmatch(job.scan.id)):
             log.error("job_ignored", reason="its id is no id")
-            return
+            return False
         attempt = Attempt(job, sent, self.station.clock.now())
-        if self.obedience.roster.add(attempt):
+        if self.obedience.roster.free_slots < 1 and not self.obedience.roster.has(attempt):
+            # How many scans this host can bear is decided here.
+            log.error("job_ignored", job=attempt.key, reason="no slot is free, and none was offered")
+            return False
+        is_new = self.obedience.roster.add(attempt)
+        if is_new:
             self.begin(attempt)
+        return is_new

@@ -195,8 +195,12 @@ class Daemon:
     async def _is_control_plane_ready(self) -> bool:
         """Asked by a connection of its own, because the usual ones are under suspicion."""
         try:
-            async with asyncio.timeout(READY_SECONDS), open_client(self.config.custom_ca_path) as client:
-                return (await client.get(f"{self.api_url}/readyz")).status_code == httpx2.codes.OK
+            async with (
+                asyncio.timeout(READY_SECONDS),
+                open_client(self.config.custom_ca_path) as client,
+                client.stream("GET", f"{self.api_url}/readyz") as answer,
+            ):
+                return answer.status_code == httpx2.codes.OK
         except (httpx2.HTTPError, OSError, TimeoutError):
             return False
 

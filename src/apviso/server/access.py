@@ -113,12 +113,18 @@ async def is_still_valid(work: Work, caller: Caller) -> bool:
 AnyKey = Annotated[Caller, Depends(_calling_key)]
 
 
+# What each dependency asks of a caller, by the dependency: `admission` reads it from the routes.
+CREDENTIALS: dict[object, tuple[str, ...]] = {_calling_key: ("API key",)}
+SCOPES: dict[object, Scope] = {}
+
+
 def _with_scope(needed: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     async def check(caller: AnyKey) -> Caller:
         if not caller.may(needed):
             raise InsufficientScope(f"This call needs the scope {needed}; the key has {', '.join(sorted(caller.scopes))}.", required=needed)
         return caller
 
+    SCOPES[check] = needed
     return check
 
 
@@ -191,5 +197,6 @@ async def _calling_job_holder(
     return caller
 
 
+CREDENTIALS |= {_calling_runner: ("runner token",), _calling_job_holder: ("runner token", "job token")}
 CallingRunner = Annotated[DaemonCaller, Depends(_calling_runner)]
 JobHolder = Annotated[DaemonCaller, Depends(_calling_job_holder)]

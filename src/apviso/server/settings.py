@@ -106,6 +106,19 @@ class Settings(BaseSettings):
     daemon_requests_per_minute: Annotated[int, Field(ge=1)] = Field(1200, description="Daemon requests a minute for each runner.")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(1024**2, description="Largest request body.")
     max_events_body_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024**2, description="Largest body of a batch of scan events.")
+    max_head_bytes: Annotated[int, Field(ge=4096)] = Field(32 * 1024, description="Largest request line with all headers.")
+    request_head_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="How long request line and headers may take to arrive; a new connection that says nothing is closed then, too."
+    )
+    request_body_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a request body may take to arrive, from its first byte to its last."
+    )
+    answer_stalled_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a client may take nothing of an answer that waits for it, a stream included, before it is cut off."
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        50_000, description="Connections at once, as far as open files allow; one beyond is closed. Each runner keeps two."
+    )
     max_parked_requests: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
     )
