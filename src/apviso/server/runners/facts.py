@@ -53,6 +53,7 @@ class RunnerFacts:
     observed_reasons: list[str] | None
     live_leases: int
     maintenance_windows: tuple[Hours, ...] = ()
+    maintenance_turns_at: datetime | None = None
 
     def changed(self, changes: Mapping[str, object]) -> RunnerFacts:
         """Another record with these fields changed. `dataclasses.replace` would set every field anew, and each heartbeat comes by here."""
