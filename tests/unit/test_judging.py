@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from apviso.cli.judging import judge
-from apviso.protocol.findings import Finding
+from apviso.cli.judging import judge, judge_retest
+from apviso.protocol.findings import Finding, RetestResult
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.scans import Scan
-from apviso.protocol.states import EndReason, ScanStatus, Severity, UserStatus
+from apviso.protocol.states import EndReason, RetestOutcome, ScanStatus, Severity, UserStatus
+from apviso.protocol.wire import FindingId
 from apviso.server.openapi_examples import FINDING_SHOWN, SCAN_SHOWN
 
 WHOLE, PARTIAL = Coverage(complete=True), Coverage(complete=False, reasons=["the budget of requests was used up"])
@@ -79,3 +80,24 @@ def test_finding_that_a_person_has_settled_does_not_count_and_is_told(status: Us
 
     assert verdict.passes == passes
     assert bool(verdict.notes) == passes
+
+
+def result(outcome: RetestOutcome | None, status: UserStatus = UserStatus.OPEN) -> RetestResult:
+    return RetestResult(
+        finding_id=FindingId("a"), title="A flaw", severity=Severity.HIGH, user_status=status, outcome=outcome, reason="It was said why."
+    )
+
+
+@pytest.mark.parametrize(
+    ("results", "problems"),
+    [
+        ([result(RetestOutcome.FIXED)], ()),
+        ([result(RetestOutcome.FIXED), result(RetestOutcome.STILL_OPEN)], ("still open: A flaw: It was said why.",)),
+        ([result(RetestOutcome.COULD_NOT_CHECK)], ("could not check: A flaw: It was said why.",)),
+        ([result(None)], ("undecided: A flaw: It was said why.",)),
+        ([result(RetestOutcome.STILL_OPEN, UserStatus.ACCEPTED_RISK)], ()),
+        ([], ("the scan is no retest: it was to test nothing again",)),
+    ],
+)
+def test_retest_passes_only_where_each_of_its_findings_is_fixed_or_settled(results: list[RetestResult], problems: tuple[str, ...]) -> None:
+    assert judge_retest(results).problems == problems

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from apviso.protocol.findings import Finding
+from apviso.protocol.findings import Finding, RetestResult
 from apviso.protocol.scans import Scan
-from apviso.protocol.states import ScanStatus, Severity, UserStatus
+from apviso.protocol.states import RetestOutcome, ScanStatus, Severity, UserStatus
 
 # A person has looked at these and decided that the build need not wait for them.
 SETTLED = frozenset({UserStatus.ACCEPTED_RISK, UserStatus.FALSE_POSITIVE})
@@ -43,6 +43,18 @@ def judge(scan: Scan, findings: Iterable[Finding], fail_on: Severity | None, *, 
         if len(open_) < len(grave):
             notes.append(f"{len(grave) - len(open_)} findings do not count: accepted risks and false positives")
     return Verdict(tuple(problems), tuple(notes))
+
+
+def judge_retest(results: Iterable[RetestResult]) -> Verdict:
+    """Only what was found to be fixed passes; what nobody could check does not, and neither does a scan that is no retest."""
+    told = list(results)
+    if not told:
+        return Verdict(("the scan is no retest: it was to test nothing again",))
+    not_fixed = [one for one in told if one.outcome is not RetestOutcome.FIXED]
+    open_ = [one for one in not_fixed if one.user_status not in SETTLED]
+    problems = [f"{(one.outcome or 'undecided').replace('_', ' ')}: {one.title}: {one.reason}" for one in open_]
+    settled = len(not_fixed) - len(open_)
+    return Verdict(tuple(problems), (f"{settled} findings do not count: accepted risks and false positives",) if settled else ())
 
 
 def _gaps(scan: Scan) -> str | None:

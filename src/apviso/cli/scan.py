@@ -17,6 +17,7 @@ from apviso.protocol.states import ModelPreset, ScanStatus, Severity
 from apviso.runner.terminal import printable
 
 if TYPE_CHECKING:
+    from apviso.cli.judging import Verdict
     from apviso.client import Client
     from apviso.protocol.scans import NewScan, Scan
 
@@ -66,9 +67,70 @@ def start(
         print_facts((("Scan", created.scan.id), ("Status", created.scan.status), ("Waits for", _blocker(created.scan))))
 
 
+@group.command()
+def retest(
+    scan: Annotated[str, typer.Argument(metavar="SCAN", help="Id of the ended scan that saw the findings.")],
+    findings: Annotated[list[str] | None, typer.Argument(metavar="[FINDING]...", help="Ids; otherwise all that the scan saw.")] = None,
+    runner: Annotated[str | None, typer.Option("--runner", help="Id of the runner that is to look.")] = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for a runner where none is ready, rather than refuse.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exits with 2 unless each finding is fixed.")] = False,
+    timeout: Timeout = None,
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Test findings of an ended scan again; with --wait, also judge how they ended."""
+    from apviso.protocol.scans import NewScan
+
+    if not wait and timeout is not None:
+        fail(Exit.USAGE, "--timeout is about waiting: give --wait, too.")
+    with connected(api_url, api_key_file) as client:
+        target_id = client.scans.get(scan).target_id
+        wanted = NewScan(
+            target_id=target_id,
+            runner_id=runner,
+            is_retest=True,
+            parent_scan_id=scan,
+            finding_ids=findings or [],
+            when_unavailable="queue" if queue else "reject",
+        )
+        if wait:
+            _show_results(client, _wait(client, wanted, timeout).id, json=json)
+            return
+        created = client.scans.start(wanted)
+    if json:
+        print_json(created)
+    else:
+        print_facts((("Scan", created.scan.id), ("Status", created.scan.status), ("Waits for", _blocker(created.scan))))
+
+
+@group.command()
+def results(scan: WhichScan, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+    """Show how each finding of a retest ended, and judge it; exits with 2 unless each of them is fixed."""
+    with connected(api_url, api_key_file) as client:
+        _show_results(client, scan, json=json)
+
+
+def _show_results(client: Client, scan_id: str, *, json: bool) -> None:
+    from apviso.cli.judging import judge_retest
+
+    answer = client.scans.retest(scan_id)
+    if json:
+        print_json(answer)
+    else:
+        rows = [(one.outcome, one.severity, one.title, one.reason, one.finding_id) for one in answer.results]
+        print_table(("outcome", "severity", "finding", "why", "id"), rows, "This scan is no retest.")
+    _end(judge_retest(answer.results))
+
+
 def _start_and_judge(
     client: Client, wanted: NewScan, fail_on: Severity | None, timeout: float | None, *, allow_partial: bool, json: bool
 ) -> None:
+    _conclude(client, _wait(client, wanted, timeout), fail_on, allow_partial=allow_partial, json=json)
+
+
+def _wait(client: Client, wanted: NewScan, timeout: float | None) -> Scan:
+    """Start a scan and tell each of its states until it has ended."""
     from apviso.client import WaitedTooLong
 
     scan_id = client.scans.start(wanted).scan.id
@@ -83,11 +145,10 @@ def _start_and_judge(
             notice(state)
 
     try:
-        scan = client.scans.wait(scan_id, seconds=timeout, on_change=tell)
+        return client.scans.wait(scan_id, seconds=timeout, on_change=tell)
     except (WaitedTooLong, KeyboardInterrupt):
         notice(f"The scan goes on: apviso scan watch {scan_id}")
         raise
-    _conclude(client, scan, fail_on, allow_partial=allow_partial, json=json)
 
 
 def _state(scan: Scan) -> str:
@@ -111,6 +172,10 @@ def _conclude(client: Client, scan: Scan, fail_on: Severity | None, *, allow_par
         print_json(ScanAnswer(scan=scan))
     else:
         _show(client, scan)
+    _end(verdict)
+
+
+def _end(verdict: Verdict) -> None:
     for note in verdict.notes:
         notice(f"note: {note}")
     for problem in verdict.problems:

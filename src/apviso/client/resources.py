@@ -14,7 +14,15 @@ from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Tra
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.findings import (
+    Finding,
+    FindingAnswer,
+    FindingHistory,
+    FindingList,
+    FindingStatusPatch,
+    RetestAnswer,
+    StatusChange,
+)
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
@@ -196,6 +204,11 @@ class Scans(Resource[Way]):
         return listing(path, FindingList, lambda answer: answer.findings, severity=severity, user_status=user_status)
 
     @Endpoint
+    def retest(self, scan_id: str) -> Call[RetestAnswer]:
+        """How each finding of a retest ended; the outcomes are None until then."""
+        return get(f"{_of_scan(scan_id)}/retest", RetestAnswer)
+
+    @Endpoint
     def report(self, scan_id: str) -> Call[Report]:
         """Raises NotYet until the scan has ended."""
         return get(f"{_of_scan(scan_id)}/report", ReportAnswer).then(lambda answer: answer.report)
@@ -230,6 +243,11 @@ class Findings(Resource[Way]):
     @Endpoint
     def get(self, finding_id: str) -> Call[Finding]:
         return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
+
+    @Each
+    def history(self, finding_id: str) -> Listing[FindingHistory, StatusChange]:
+        """What became of it, newest first."""
+        return listing(f"/findings/{segment(finding_id)}/history", FindingHistory, lambda answer: answer.history)
 
     @Endpoint
     def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:

@@ -146,6 +146,26 @@ async def test_report_is_written_whole_and_for_its_owner_alone(shell: Shell, acm
     assert [path.name for path in tmp_path.glob("*report*")] == ["report.md"]
 
 
+async def test_findings_are_tested_again_and_their_history_is_shown(shell: Shell, acme: Organization, runner: Runner) -> None:
+    scan = (await acme.scan((await acme.target())["id"]))["scan"]["id"]
+    await finish(runner, await claimed(runner), finding(), finding(2, title="Another"))
+    mended, other = (one["id"] for one in sorted((await acme.get("/findings")).json()["findings"], key=lambda one: str(one["title"])))
+
+    marked = await shell.run("findings", "mark", other, "accepted_risk", "--until", "2126-01-31", "--json")
+    process = await shell.start("scan", "retest", scan, mended, other, "--wait")
+    job = await claimed(runner)
+    await finish(runner, job, looks=[{"findingId": mended, "complete": True}])
+    ran = await ended(process)
+    again = await shell.run("scan", "results", scan)
+    told = await shell.run("findings", "history", mended)
+
+    assert json.loads(marked.out)["finding"]["acceptedUntil"] == "2126-01-31T00:00:00Z"
+    assert (ran.code, again.code, told.code) == (0, 2, 0), ran
+    assert ("fixed" in ran.out, "could_not_check" in ran.out, "1 findings do not count" in ran.err) == (True, True, True)
+    assert "no retest" in again.err
+    assert told.out.splitlines()[1].split()[2:6] == ["retest", "system", "open", "fixed"]
+
+
 async def test_call_that_fails_ends_with_the_code_of_its_cause(shell: Shell, acme: Organization) -> None:
     narrow = (await acme.limited_to("scans:read")).key
     stranger = new_token(Namespace.API_KEY).reveal()
