@@ -28,7 +28,8 @@ async def tell_turns(turn: Turn, plant: Resources) -> None:
             await _tell_target(work, plant, target)
     if maintained:
         async with turn() as work:
-            for runner in maintained:
+            # In the order in which others lock several runners.
+            for runner in sorted(maintained, key=lambda one: one.id):
                 if await runners.turn(work, runner, next_turn(runner.maintenance_windows, work.now)):
                     work.hints.update((jobs_topic(runner.organization_id), stream_topic(runner.organization_id)))
 
