@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
@@ -23,17 +23,21 @@ from apviso.server.signals import runner_topic
 # `last seen` of a key or runner is written at most this often by calls that are not heartbeats: reads stay reads.
 TOUCH_EVERY = timedelta(seconds=1)
 KEY_TOUCH_EVERY = timedelta(minutes=1)
+# Where the dashboard, which calls the API within this process, leaves who is asking. Nothing that comes through a socket gets there.
+SIGNED_IN = "signed_in"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """An organization's API key at work."""
+    """An organization's API key at work, or somebody who is signed in to the dashboard."""
 
     organization_id: OrganizationId
     key_id: str
     actor: str
     scopes: frozenset[Scope]
     request_id: str
+    # Of somebody who is signed in: whether they still are.
+    still_there: Callable[[Work], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
 
     def may(self, needed: Scope) -> bool:
         return any(scope.grants(needed) for scope in self.scopes)
@@ -78,6 +82,10 @@ async def _calling_key(
     _: Annotated[object, Depends(_bearer)],
     authorization: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Caller:
+    signed_in = request.scope["state"].get(SIGNED_IN)
+    if signed_in is not None:
+        assert isinstance(signed_in, Caller)
+        return signed_in
     token = _presented(key, authorization)
     if token.namespace is not Namespace.API_KEY:
         raise WrongCredential("This is not an API key (apvk_...); runner and enrollment tokens do not open the public API.")
@@ -95,7 +103,9 @@ async def _calling_key(
 
 
 async def is_still_valid(work: Work, caller: Caller) -> bool:
-    """Whether the key of a request that is held open has been neither revoked nor run out since."""
+    """Whether the key of a request that is held open has been neither revoked nor run out since, or somebody is still signed in."""
+    if caller.still_there is not None:
+        return await caller.still_there(work)
     known = await credentials.find_api_key(work, caller.actor)
     return known is not None and known.id == caller.key_id
 

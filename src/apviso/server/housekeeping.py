@@ -13,6 +13,7 @@ from functools import partial
 
 import structlog
 
+from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
 from apviso.server.db import answers
 from apviso.server.db.engine import Work
@@ -67,6 +68,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
         await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
+        await accounts.forget_before(work, work.now, work.now - plant.settings.session_idle)
     await forget_log(turn, plant)
 
 

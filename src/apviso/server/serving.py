@@ -6,13 +6,16 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from apviso.server.accounts.signing_in import first_link, set_up_url
+from apviso.server.errors import DatabaseUnavailable
+from apviso.server.resources import Resources
 from apviso.server.settings import Settings
 
 log = structlog.get_logger("apviso.server")
@@ -43,8 +46,11 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]) -> bool:
-    """Serve until SIGTERM or SIGINT; whether it ever started. `announce` gets the address once requests are answered."""
+def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str, str | None], None]) -> bool:
+    """Serve until SIGTERM or SIGINT; whether it ever started.
+
+    Once requests are answered, `announce` gets the address and, while nobody can sign in yet, the one that lets the first person in.
+    """
     raise_open_files()
     _collect_young_alone()
     config = uvicorn.Config(
@@ -62,7 +68,10 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
         app.state.resources.signals.close()
         app.state.resources.waiting.close()
 
-    server = _Announcing(config, lambda: announce(address_of(listener)), release)
+    async def announce_all() -> None:
+        announce(address_of(listener), await _way_in(app, address_of(listener)))
+
+    server = _Announcing(config, announce_all, release)
     # uvicorn ends gracefully and then raises the signal again; a wanted end is not a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_ended)
@@ -70,6 +79,17 @@ def serve(app: FastAPI, listener: socket.socket, announce: Callable[[str], None]
     with contextlib.suppress(SystemExit):
         server.run(sockets=[listener])
     return server.started
+
+
+async def _way_in(app: FastAPI, address: str) -> str | None:
+    resources: Resources = app.state.resources
+    try:
+        async with resources.database.writing() as work:
+            link = await first_link(work)
+    except DatabaseUnavailable:
+        log.warning("no set-up link was made: the database is away")
+        return None
+    return None if link is None else set_up_url(resources.settings.public_url or address, link)
 
 
 def _collect_young_alone() -> None:
@@ -86,7 +106,7 @@ def _collect_young_alone() -> None:
 class _Announcing(uvicorn.Server):
     """Tells when it serves, and lets go of long polls and streams when it is to end."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], release: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], Awaitable[None]], release: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
         self._release = release
@@ -94,7 +114,7 @@ class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._announce()
+            await self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._release()

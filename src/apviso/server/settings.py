@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,6 +49,24 @@ def _name_servers(servers: list[str]) -> list[str]:
     return servers
 
 
+def _public_address(text: str) -> str:
+    parsed = urlsplit(text)
+    is_whole = parsed.scheme in ("http", "https") and parsed.hostname
+    if text and (not is_whole or parsed.path.strip("/") or parsed.query or parsed.fragment):
+        raise ValueError("write the address as https://host or https://host:port, without a path")
+    if parsed.username is not None:
+        raise ValueError("leave user and password out of the address")
+    return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    parsed = urlsplit(text)
+    is_local = parsed.hostname in ("localhost", "127.0.0.1", "::1")
+    if text and not (parsed.scheme == "https" or (parsed.scheme == "http" and is_local)):
+        raise ValueError("name the provider by an https address")
+    return text
+
+
 def _sealing_key(key: SecretStr) -> SecretStr:
     try:
         Fernet(key.get_secret_value())
@@ -76,12 +95,37 @@ class Settings(BaseSettings):
 
     requests_per_minute: Annotated[int, Field(ge=1)] = Field(120, description="Requests a minute for each API key.")
     enrollments_per_minute: Annotated[int, Field(ge=1)] = Field(60, description="Enrollment attempts a minute for each client address.")
+    sign_ins_per_minute: Annotated[int, Field(ge=1)] = Field(
+        20, description="Tries a minute to sign in to the dashboard, for each user and for each client address."
+    )
+    pages_per_minute: Annotated[int, Field(ge=1)] = Field(600, description="Pages a minute of the dashboard for each session.")
     daemon_requests_per_minute: Annotated[int, Field(ge=1)] = Field(1200, description="Daemon requests a minute for each runner.")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(1024**2, description="Largest request body.")
     max_events_body_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024**2, description="Largest body of a batch of scan events.")
     max_parked_requests: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
     )
+
+    public_url: Annotated[str, AfterValidator(_public_address)] = Field(
+        "",
+        description="Address under which people reach the dashboard, such as `https://apviso.example`. With https, cookies are sent "
+        "through TLS alone; links name it.",
+    )
+    session_lifetime: timedelta = Field(timedelta(days=7), description="How long somebody stays signed in at most.")
+    session_idle: timedelta = Field(timedelta(hours=12), description="After how long without a page somebody has to sign in again.")
+
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        "", description="OpenID Connect provider with which people sign in, such as `https://id.example/realm`; none unless set."
+    )
+    oidc_client_id: str = Field("", description="Client id of this server at the provider.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Client secret of this server at the provider.")
+    oidc_name: str = Field("your organization's account", max_length=60, description="What the button to sign in calls the provider.")
+    oidc_new_users: Literal["", "viewer", "operator", "admin"] = Field(
+        "",
+        description="Role of somebody whom the provider vouches for and nobody has let in yet; without it they are refused. Everybody with "
+        "an account at the provider gets in with it.",
+    )
+    oidc_organization: str = Field("", description="Name of the organization of such users, where there are several.")
 
     license_issuer_keys: list[str] = Field(
         [], description="Ed25519 public keys (base64) whose license files are accepted, besides issuer.pub in the data folder."

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId
+from apviso.server.db.base import Table
 
-
-class UtcTime(TypeDecorator[datetime]):
-    """SQLite keeps no zone: write UTC, read aware times, on both databases."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC) if value else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
+METADATA = Table.metadata
 _ID = String(36)
 _IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
 _IS_FOR_SOME = text("status = 'pending_runner' AND (requested_runner_id IS NOT NULL OR avoid_runner_id IS NOT NULL)")
@@ -40,29 +27,6 @@ _IS_OPEN = text("status IN ('pending', 'held')")
 _IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
-
-
-class Table(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads this class attribute
-        datetime: UtcTime,
-        OrganizationId: _ID,
-        RunnerId: _ID,
-        TargetId: _ID,
-        ScanId: _ID,
-        JobId: _ID,
-        FindingId: _ID,
-        ScheduleId: _ID,
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-    }
 
 
 class OrganizationRow(Table):
@@ -89,6 +53,52 @@ class ApiKeyRow(Table):
     revoked_at: Mapped[datetime | None]
     # That it runs out soon is told once.
     expiry_told_at: Mapped[datetime | None]
+
+
+class UserRow(Table):
+    """A person who may sign in. Without a password, by a link or by a provider of identities alone."""
+
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), index=True)
+    # In lower case. One over all organizations: whoever signs in names no organization.
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
+    role: Mapped[str] = mapped_column(String(10))
+    password_argon2: Mapped[str | None] = mapped_column(String(200))
+    # Who this is at the provider of identities, once they have come from there.
+    oidc_subject: Mapped[str | None] = mapped_column(String(255), unique=True)
+    created_at: Mapped[datetime]
+    last_sign_in_at: Mapped[datetime | None]
+
+
+class SessionRow(Table):
+    """A browser that somebody has signed in with. A session that ended is gone."""
+
+    __tablename__ = "sessions"
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    prefix: Mapped[str] = mapped_column(String(12), unique=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    user_agent: Mapped[str] = mapped_column(String(300))
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class SignInLinkRow(Table):
+    """A link that works once: for a user to choose a password, or for whoever has it to become an owner."""
+
+    __tablename__ = "sign_in_links"
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    prefix: Mapped[str] = mapped_column(String(12), unique=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    # Of the owner that the link makes; without one, the organization is made as well.
+    organization_id: Mapped[OrganizationId | None] = mapped_column(ForeignKey("organizations.id"))
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class LicenseRow(Table):
