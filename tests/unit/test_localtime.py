@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apviso.protocol.licenses import License
 from apviso.server.localtime import (
     Hours,
+    has_turned,
     is_within,
     keep_windows,
     local_time,
