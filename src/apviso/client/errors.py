@@ -76,7 +76,7 @@ class RateLimited(ApvisoError):
 
 
 class NotYet(ApvisoError):
-    """What was asked for is there when the scan has ended (202)."""
+    """What was asked for is there when the scan has ended, or is tried again later (202)."""
 
     is_temporary = True
 

@@ -116,6 +116,7 @@ class Report(Wire):
     csv_url: str | None = None
     json_url: str | None = None
     summary: dict[str, JsonValue]
+    not_made: dict[str, str] = {}
 
 
 class ReportAnswer(Wire):
@@ -123,7 +124,7 @@ class ReportAnswer(Wire):
 
 
 class ReportPending(Wire):
-    """202: the scan has not ended yet."""
+    """202: the scan has not ended yet, or what could not be made is tried again after a while."""
 
     status: ScanStatus
     progress: ScanProgress

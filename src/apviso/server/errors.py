@@ -136,6 +136,10 @@ class PdfUnavailable(Refusal):
     status, code, message = 409, "pdf_unavailable", "This server makes no PDF files."
 
 
+class ReportNotMade(Refusal):
+    status, code, message = 409, "report_not_made", "This report could not be made."
+
+
 class EnrollmentTokenUsed(Refusal):
     status, code, message = 409, "enrollment_token_used", "This enrollment token was used already; create a new one."
 

@@ -22,6 +22,7 @@ from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks
 from apviso.server.metrics import duty_measured
 from apviso.server.organizations.expiry import tell_expiring_keys
+from apviso.server.readiness.turns import tell_turns
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
@@ -82,6 +83,7 @@ DUTIES: tuple[Duty, ...] = (
     watch_runners,
     end_pauses,
     end_accepted_risks,
+    tell_turns,
     observe_readiness,
     turn_windows,
     run_schedules,

@@ -138,6 +138,8 @@ class TargetRow(Table):
     scan_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     window_opens_at: Mapped[datetime | None] = mapped_column(index=True)
     window_closes_at: Mapped[datetime | None] = mapped_column(index=True)
+    # When one of them next opens or closes, which is to be told.
+    window_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -188,6 +190,8 @@ class RunnerRow(Table):
     quarantine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     trusted_at: Mapped[datetime | None]
     maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
+    # When one of them next opens or closes: readiness is judged anew then.
+    maintenance_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.
@@ -305,8 +309,12 @@ class ScanRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    # When its report was written; whoever sets it writes it.
+    # When its report was written, or given up; whoever sets it does so.
     reported_at: Mapped[datetime | None]
+    # How often it could not be written, and when it is tried again; in the end why it was given up.
+    report_failures: Mapped[int | None]
+    report_due_at: Mapped[datetime | None]
+    report_given_up: Mapped[str | None] = mapped_column(String(300))
 
 
 class AttemptRow(Table):
@@ -389,6 +397,9 @@ class ScheduleRow(Table):
     enabled: Mapped[bool]
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
     decided_at: Mapped[datetime] = mapped_column(index=True)
+    # The run that could not be started when it was due and is to be caught up, and when somebody next tries.
+    owed_due_at: Mapped[datetime | None]
+    owed_try_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime]
 
 
@@ -456,8 +467,11 @@ class ReportRow(Table):
     domain: Mapped[str] = mapped_column(String(300))
     written_at: Mapped[datetime]
     summary: Mapped[dict[str, Any]]
-    # Zero once its PDF is there, or was tried too often.
+    # Zero once its PDF is there, or was tried too often; after a try that failed it is left alone until it is due.
     pdf_tries_left: Mapped[int]
+    pdf_due_at: Mapped[datetime | None]
+    # Why, for each format that could not be made.
+    not_made: Mapped[dict[str, Any] | None]
 
 
 class ReportFileRow(Table):

@@ -30,6 +30,7 @@ from apviso.server.errors import (
     field_refused,
     responses,
 )
+from apviso.server.localtime import next_turn, read_windows
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.runners import store
 from apviso.server.runners.history import ADMIN_ACTIONS, admin_change, open_gap, uptime_ratio
@@ -71,7 +72,8 @@ async def edit_runner(
     given = patch.model_dump(include=patch.model_fields_set)
     values = {name: value for name, value in given.items() if value is not None or name == "max_concurrency"}
     if patch.maintenance_windows is not None:
-        values["maintenance_windows"] = [window.model_dump(by_alias=True) for window in patch.maintenance_windows]
+        values["maintenance_windows"] = kept = [window.model_dump(by_alias=True) for window in patch.maintenance_windows]
+        values["maintenance_turns_at"] = next_turn(read_windows(kept), work.now)
     return await _change(work, plant, caller, id, "runner.edited", values) if values else await _show(work, plant, caller, id)
 
 

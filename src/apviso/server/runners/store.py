@@ -20,7 +20,7 @@ from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
-from apviso.server.localtime import read_windows
+from apviso.server.localtime import FURTHEST_WINDOW, read_windows
 from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy
@@ -107,6 +107,21 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
         prefix, digest = values.pop("of_prefix"), values.pop("of_digest")
         found[prefix] = _facts(values), digest
     return found
+
+
+async def list_turned(work: Work, most: int) -> list[RunnerFacts]:
+    """Runners of every organization whose maintenance has begun or ended, the first to do so first."""
+    is_over = or_(RunnerRow.maintenance_turns_at <= work.now, RunnerRow.maintenance_turns_at > work.now + FURTHEST_WINDOW)
+    rows = await work.db.execute(_known().where(is_over).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
+    return [_facts(row) for row in rows.mappings()]
+
+
+async def turn(work: Work, runner: RunnerFacts, turns_at: datetime | None) -> bool:
+    """Note when its windows turn next, unless somebody has changed them or noted it meanwhile."""
+    same = (RunnerRow.id == runner.id, RunnerRow.maintenance_turns_at == runner.maintenance_turns_at)
+    won = await work.db.execute(update(RunnerRow).where(*same).values(maintenance_turns_at=turns_at))
+    work.hints.add(runner_topic(runner.id))
+    return won.rowcount == 1
 
 
 async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> RunnerFacts:
