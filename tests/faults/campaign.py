@@ -55,7 +55,7 @@ class Round:
     def __str__(self) -> str:
         told = "".join(f"\n    {problem.kind}: {problem.what}" for problem in self.problems)
         return (
-            f"{self.number:4d}  {self.fault:22s} {self.victim:6s} {self.held:5.1f} s, right after {self.seconds:5.1f} s: "
+            f"{self.number:4d}  {self.fault:24s} {self.victim:6s} {self.held:5.1f} s, right after {self.seconds:5.1f} s: "
             f"{', '.join(self.endings)}{told}"
         )
 

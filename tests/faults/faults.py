@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from tests.end_to_end.installation import wait_for
 from tests.faults.proxy import Trouble
-from tests.faults.stage import FAKETIME, RunnerHost, Stage, signal_each
+from tests.faults.stage import RunnerHost, Stage, move_clock, signal_each
 
 HOUR_SECONDS = 3600
 
@@ -249,17 +248,30 @@ def server_clock_moved(seconds: int) -> Strike:
 def _clock_moved(file: Callable[[Scene], Path], seconds: int) -> Strike:
     @contextmanager
     def strike(scene: Scene) -> Iterator[None]:
-        _set(file(scene), seconds)
+        move_clock(file(scene), seconds)
         yield
-        _set(file(scene), 0)
+        move_clock(file(scene), 0)
 
     return strike
 
 
-def _set(file: Path, seconds: int) -> None:
-    draft = file.with_suffix(".draft")
-    draft.write_text(f"{seconds:+d}")
-    os.replace(draft, file)
+# ---- two at a time
+
+
+@contextmanager
+def cut_off_and_clock_moved(scene: Scene) -> Iterator[None]:
+    """The runner goes on by itself for a while, and the control plane's clock says that it has long been silent."""
+    with scene.victim.wire.troubled(Trouble.BLACK_HOLE), server_clock_moved(HOUR_SECONDS)(scene):
+        yield
+
+
+@contextmanager
+def cut_off_and_restored(scene: Scene) -> Iterator[None]:
+    """The runner goes on by itself with a scan of which the control plane knows nothing any more."""
+    with scene.victim.wire.troubled(Trouble.BLACK_HOLE):
+        with backup_restored(scene):
+            pass
+        yield
 
 
 # ---- all of them
@@ -290,7 +302,7 @@ def _has_small_disk_below_sqlite(stage: Stage) -> bool:
 
 
 def _has_clocks(stage: Stage) -> bool:
-    return FAKETIME is not None and stage.clock.exists()
+    return stage.clock.exists()
 
 
 ENDED_EARLY = frozenset({"completed", "failed"})
@@ -328,6 +340,8 @@ FAULTS: dict[str, Fault] = {
         Fault("runner_clock_forward", runner_clock_moved(HOUR_SECONDS), fits=_has_clocks),
         Fault("runner_clock_back", runner_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
         Fault("server_clock_forward", server_clock_moved(HOUR_SECONDS), fits=_has_clocks),
+        Fault("cut_off_and_clock_moved", cut_off_and_clock_moved, (5, 9), fits=_has_clocks),
+        Fault("cut_off_and_restored", cut_off_and_restored, (2, 6)),
         Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
     )
 }

@@ -43,7 +43,7 @@ SETTINGS = {
 }
 PROGRAM = Path(__file__).with_name("scan_program.py")
 AS_PROCESS: dict[str, object] = {"engine": "process", "scan_command": [sys.executable, "-I", str(PROGRAM)]}
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+MOVED_CLOCK = Path(__file__).with_name("moved_clock.c")
 SMALL_DISK = "32m"
 
 
@@ -51,17 +51,31 @@ def can_mount() -> bool:
     return os.getuid() == 0 and shutil.which("mount") is not None
 
 
-def clock_of(file: Path) -> dict[str, str]:
-    """What makes a process read its time of day through `file`; none of its other clocks is touched."""
-    if FAKETIME is None:
+def clock_library(folder: Path) -> Path | None:
+    """What shows a process another time of day; None where there is no compiler to make it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    library = folder / "moved_clock.so"
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(MOVED_CLOCK), "-ldl"], check=True, timeout=60)
+    return library
+
+
+def clock_of(library: Path | None, file: Path) -> dict[str, str]:
+    """The variables that let a process read its time of day as `file` moves it."""
+    if library is None:
         return {}
-    file.write_text("+0")
-    return {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    move_clock(file, 0)
+    return {"LD_PRELOAD": str(library), "MOVED_CLOCK": str(file)}
+
+
+def move_clock(file: Path, seconds: int) -> None:
+    """In place: the processes hold the file in their memory."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, seconds.to_bytes(8, sys.byteorder, signed=True), 0)
+    finally:
+        os.close(descriptor)
 
 
 def signal_each(processes: list[psutil.Process], number: signal.Signals) -> None:
@@ -282,9 +296,8 @@ def opened(
     """An installation at rest. With its extras, disks are small and clocks can be moved; without an engine, scans are processes."""
     with Background() as background, ExitStack() as stack:
         settings = dict(SETTINGS)
-        clock = folder / "server.clock"
-        if has_extras:
-            settings |= clock_of(clock)
+        clock, library = folder / "server.clock", clock_library(folder) if has_extras else None
+        settings |= clock_of(library, clock)
         if database is not None:
             settings["APVISO_DATABASE_URL"] = database.url("control_plane")
         installation = stack.enter_context(_installation(folder, settings))
@@ -299,7 +312,7 @@ def opened(
             wire = Wire(background, installation.port, own, foreign, f"{seed}.{name}")
             stack.callback(wire.close)
             of_host = folder / f"{name}.clock"
-            environment = {"APVISO_CUSTOM_CA_PATH": str(own.authority), **(clock_of(of_host) if has_extras else {})}
+            environment = {"APVISO_CUSTOM_CA_PATH": str(own.authority), **clock_of(library, of_host)}
             hosts.append(RunnerHost(name, installation, wire, of_host, environment, engine.settings if engine else AS_PROCESS))
         sites = [WatchedSite(background) for _ in hosts]
         for site in sites:
