@@ -15,7 +15,7 @@ import structlog
 
 from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
-from apviso.server.db import answers
+from apviso.server.db import answers, clock_steps
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
@@ -31,7 +31,7 @@ from apviso.server.runners.watch import observe, observe_everyone, policy_of
 from apviso.server.scans.duties import run_timers
 from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
-from apviso.server.signals import jobs_topic, stream_topic
+from apviso.server.signals import EVERYONE, jobs_topic, stream_topic
 from apviso.server.stream import store as stream
 from apviso.server.targets.windows import turn_windows
 from apviso.server.webhooks.fanning_out import fan_out, forget_log
@@ -45,6 +45,19 @@ STOCK_EVERY = timedelta(minutes=5)
 GARBAGE_EVERY = timedelta(hours=1)
 
 Duty = Callable[[Turn, Resources], Awaitable[None]]
+
+
+async def follow_the_clock(turn: Turn, plant: Resources) -> None:
+    """Where the host's clock was set, what waits are counted from moves along; only then does the server's own follow."""
+    timekeeper = plant.timekeeper
+    if timekeeper is None or not (step := timekeeper.step):
+        return
+    log.warning("the host's clock was set", seconds=round(step.total_seconds()))
+    async with turn() as work:
+        await clock_steps.move(work, step)
+        work.afterwards.extend((partial(timekeeper.follow, step), plant.replica.grant_amnesty))
+        # What is remembered of runners is from before the step.
+        work.hints.add(EVERYONE)
 
 
 async def watch_runners(turn: Turn, plant: Resources) -> None:
@@ -79,6 +92,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
 
 
 DUTIES: tuple[Duty, ...] = (
+    follow_the_clock,
     run_timers,
     watch_runners,
     end_pauses,
@@ -164,6 +178,9 @@ async def running(plant: Resources) -> AsyncIterator[None]:
                 gc.collect()
             if await plant.replica.keeps_house():
                 await run_once(plant)
+            elif plant.timekeeper is not None and plant.replica.is_among_others:
+                # The rows are for whoever keeps house.
+                plant.timekeeper.follow(plant.timekeeper.step)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), plant.settings.housekeeping_interval_seconds)
 

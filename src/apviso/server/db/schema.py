@@ -1,4 +1,4 @@
-"""All tables. Columns say what is kept; which change is allowed is decided by the slices' rules."""
+"""All tables but those of people who sign in (`people_schema`). Columns say what is kept; which change is allowed is decided by the slices' rules."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId
+from apviso.server.db import people_schema  # noqa: F401  # its tables are among METADATA
 from apviso.server.db.base import Table
 
+# With those of `people_schema`.
 METADATA = Table.metadata
 _ID = String(36)
 _IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
@@ -54,52 +56,6 @@ class ApiKeyRow(Table):
     revoked_at: Mapped[datetime | None]
     # That it runs out soon is told once.
     expiry_told_at: Mapped[datetime | None]
-
-
-class UserRow(Table):
-    """A person who may sign in. Without a password, by a link or by a provider of identities alone."""
-
-    __tablename__ = "users"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), index=True)
-    # In lower case. One over all organizations: whoever signs in names no organization.
-    email: Mapped[str] = mapped_column(String(254), unique=True)
-    name: Mapped[str] = mapped_column(String(120))
-    role: Mapped[str] = mapped_column(String(10))
-    password_argon2: Mapped[str | None] = mapped_column(String(200))
-    # Who this is at the provider of identities, once they have come from there.
-    oidc_subject: Mapped[str | None] = mapped_column(String(255), unique=True)
-    created_at: Mapped[datetime]
-    last_sign_in_at: Mapped[datetime | None]
-
-
-class SessionRow(Table):
-    """A browser that somebody has signed in with. A session that ended is gone."""
-
-    __tablename__ = "sessions"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    prefix: Mapped[str] = mapped_column(String(12), unique=True)
-    secret_sha256: Mapped[str] = mapped_column(String(64))
-    address: Mapped[str] = mapped_column(String(64))
-    user_agent: Mapped[str] = mapped_column(String(300))
-    created_at: Mapped[datetime]
-    last_seen_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class SignInLinkRow(Table):
-    """A link that works once: for a user to choose a password, or for whoever has it to become an owner."""
-
-    __tablename__ = "sign_in_links"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    prefix: Mapped[str] = mapped_column(String(12), unique=True)
-    secret_sha256: Mapped[str] = mapped_column(String(64))
-    # Of the owner that the link makes; without one, the organization is made as well.
-    organization_id: Mapped[OrganizationId | None] = mapped_column(ForeignKey("organizations.id"))
-    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class LicenseRow(Table):
