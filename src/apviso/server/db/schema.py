@@ -1,4 +1,4 @@
-"""All tables but those of people who sign in (`people_schema`). Columns say what is kept; which change is allowed is decided by the slices' rules."""
+"""All tables but those of people (`people_schema`). Columns say what is kept; which change is allowed is decided by the slices' rules."""
 
 from __future__ import annotations
 
