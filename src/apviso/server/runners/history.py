@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from apviso.protocol.runners import HeartbeatGap, StatusInterval
 from apviso.protocol.states import RunnerStatus
+
+BAR = timedelta(minutes=15)
+BARS = 96
+_LETTERS = {RunnerStatus.ONLINE: "o", RunnerStatus.DEGRADED: "d", RunnerStatus.OFFLINE: "x", RunnerStatus.REVOKED: "r"}
+# From good to bad; a stretch of which nothing is known takes any.
+_WORSE = "-odxr"
 
 
 def uptime_ratio(intervals: Sequence[StatusInterval], since: datetime, now: datetime) -> float | None:
@@ -26,3 +32,21 @@ def open_gap(last_heartbeat_at: datetime | None, late_after_seconds: float, now:
         return None
     seconds = (now - last_heartbeat_at).total_seconds()
     return HeartbeatGap(since=last_heartbeat_at, until=None, seconds=round(seconds, 3)) if seconds > late_after_seconds else None
+
+
+def first_bar(now: datetime) -> datetime:
+    """Where the strip of a day begins: at a full quarter of an hour, so that bars do not change with every look."""
+    seconds = now.timestamp()
+    return datetime.fromtimestamp(seconds - seconds % BAR.total_seconds(), UTC) - (BARS - 1) * BAR
+
+
+def bars_of(stretches: Iterable[tuple[RunnerStatus, datetime, datetime | None]], begin: datetime, now: datetime) -> str:
+    """A letter for each bar since `begin`; the worst status in it counts, however short. Stretches are status, since and until."""
+    bars = [0] * BARS
+    for status, since, until in stretches:
+        rank = _WORSE.index(_LETTERS[status])
+        first = max(0, int((since - begin) / BAR))
+        last = min(BARS - 1, int((min(until or now, now) - begin) / BAR))
+        for place in range(first, last + 1):
+            bars[place] = max(bars[place], rank)
+    return "".join(_WORSE[rank] for rank in bars)

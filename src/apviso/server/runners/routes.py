@@ -33,7 +33,7 @@ from apviso.server.errors import (
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.runners import store
 from apviso.server.runners.history import open_gap, uptime_ratio
-from apviso.server.runners.presence import presence_of
+from apviso.server.runners.presence import limits_of, presence_of
 from apviso.server.runners.view import wire
 from apviso.server.runners.watch import policy_of
 from apviso.server.signals import jobs_topic, runner_topic
@@ -131,7 +131,8 @@ async def get_runner_history(
     lasting = open_gap(runner.last_heartbeat_at, plant.pace.timers.heartbeat_late_after.total_seconds(), work.now)
     if lasting is not None and runner.revoked_at is None:
         gaps.append(lasting)
-    return RunnerHistory(intervals=intervals, uptime_ratio=uptime_ratio(intervals, begin, work.now), heartbeat_gaps=gaps)
+    ratio = uptime_ratio(intervals, begin, work.now)
+    return RunnerHistory(intervals=intervals, uptime_ratio=ratio, heartbeat_gaps=gaps, limits=limits_of(policy_of(plant)))
 
 
 async def _show(work: Work, plant: Resources, caller: Caller, runner_id: str) -> RunnerAnswer:
