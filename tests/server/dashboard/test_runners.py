@@ -75,7 +75,12 @@ async def test_page_of_a_runner_says_all_that_is_known_of_it(
     page, looked = (await owner.get(f"/runners/{runner.id}?days=1")).text, (await viewer.get(f"/runners/{runner.id}")).text
 
     for told in (
-        *("disk nearly full", "Free space in its workspace", "3 GiB free of 80 GiB; a fault below 5 GiB", "1.5 s behind; a fault beyond 30 s"),
+        *(
+            "disk nearly full",
+            "Free space in its workspace",
+            "3 GiB free of 80 GiB; a fault below 5 GiB",
+            "1.5 s behind; a fault beyond 30 s",
+        ),
         *("kernel update", "shop.internal", "engine.version", "28.0", "Sunday 02:00 to 04:00", "Last 1 day: reachable", "Resume runner"),
     ):
         assert told in page, told

@@ -14,6 +14,9 @@ from apviso.protocol.runners import PresenceLimits, StatusInterval
 from apviso.server.dashboard.rendering import size
 
 LETTERS = {"o": "online", "d": "degraded", "x": "offline", "r": "revoked", "-": "not known"}
+HIGHEST = 12
+HEIGHTS = {"o": 12, "d": 8, "x": 4, "r": 2}
+_HEIGHT_OF = {LETTERS[letter]: height for letter, height in HEIGHTS.items()}
 # Units of a strip's width; the narrowest stretch is still seen.
 WIDTH = 1000
 NARROWEST = 2.0
@@ -23,16 +26,13 @@ MOST_FACTS, LONGEST_FACT = 60, 400
 
 
 @dataclass(frozen=True)
-class Run:
-    """Neighbors of one status: where they begin and how wide they are."""
+class Stretch:
+    """An interval as it is drawn."""
 
-    status: str
     x: float
+    y: int
     width: float
-
-
-@dataclass(frozen=True)
-class Stretch(Run):
+    height: int
     interval: StatusInterval
 
 
@@ -47,15 +47,16 @@ class Gauge:
     is_bad: bool
 
 
-def runs_of(bars: str) -> list[Run]:
-    """Bars that follow each other with one letter, as one; of what is not known there is nothing to draw."""
-    runs, x = list[Run](), 0
+def paths_of(bars: str) -> list[tuple[str, str]]:
+    """One path for each status, of 96 by 12: how high it is and its color both say what it is. What is not known is left empty."""
+    drawn, x = dict[str, list[str]](), 0
     for letter, group in groupby(bars):
         width = len(list(group))
-        if letter in LETTERS and letter != "-":
-            runs.append(Run(LETTERS[letter], x, width))
+        if letter in HEIGHTS:
+            height = HEIGHTS[letter]
+            drawn.setdefault(letter, []).append(f"M{x} {HIGHEST - height}h{width}v{height}h-{width}z")
         x += width
-    return runs
+    return [(LETTERS[letter], "".join(parts)) for letter, parts in drawn.items()]
 
 
 def in_words(bars: str) -> str:
@@ -72,7 +73,8 @@ def stretches_of(intervals: Sequence[StatusInterval], begin: datetime, now: date
         since, until = max(interval.since, begin), min(interval.until or now, now)
         x = (since - begin).total_seconds() / whole * WIDTH
         width = max(NARROWEST, (until - since).total_seconds() / whole * WIDTH)
-        found.append(Stretch(interval.status, round(min(x, WIDTH - NARROWEST), 1), round(width, 1), interval))
+        height = _HEIGHT_OF[interval.status]
+        found.append(Stretch(round(min(x, WIDTH - NARROWEST), 1), HIGHEST - height, round(width, 1), height, interval))
     return found
 
 

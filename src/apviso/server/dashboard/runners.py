@@ -56,7 +56,7 @@ async def list_runners(
         number=page,
         pages=answer.total_pages or 0,
         strips={one.id: bars.get(one.id, "") for one in answer.runners},
-        runs_of=drawing.runs_of,
+        paths_of=drawing.paths_of,
         in_words=drawing.in_words,
         slots=slots_of,
         address="/runners?" + (urlencode(filters) + "&" if filters else ""),
