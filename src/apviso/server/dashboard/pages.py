@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import enrolling, live, overview, runner_actions, runners, sign_in
+from apviso.server.dashboard import audit, enrolling, live, overview, runner_actions, runners, settings, sign_in, webhooks
 
 # Adding a runner comes before one runner: `/runners/add` is none.
-ROUTERS = (sign_in.router, live.router, overview.router, enrolling.router, runner_actions.router, runners.router)
+RUNNERS = (enrolling.router, runner_actions.router, runners.router)
+ROUTERS = (sign_in.router, live.router, overview.router, *RUNNERS, webhooks.router, audit.router, settings.router)
