@@ -7,7 +7,9 @@ import re
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from apviso.cli import app
 from apviso.server.dashboard.rendering import environment
 from tests.server.database.crowd import crowd, put
 from tests.support.clock import Clock
@@ -16,6 +18,9 @@ from tests.support.people import Organization, Runner, register
 from tests.support.visitors import Visitor, forms_of
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
+# How the product is called in the commands, the unit and the files that a page shows.
+COMMAND = re.compile(r"(?:^|[/ =])(?:apviso|apviso-runner:\S+|--no-TTY runner) ((?:register|run|doctor|scanners)\b.*)$")
+ARGUMENTS = re.compile(r"^ *(?:args: \[(.*)\]|command: (\w+))$")
 TOKEN = re.compile(r"apve_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}")
 
 
@@ -163,6 +168,20 @@ async def test_token_is_on_one_page_alone_and_in_no_command(acme: Organization, 
     assert prefix in listed
     refused = await owner.submit("/runners/add", "/runners/add", name="x" * 121)
     assert (refused.status_code, "at most 120" in refused.text) == (422, True)
+
+
+async def test_every_command_of_the_page_is_one_of_the_product(acme: Organization, owner: Visitor) -> None:
+    blocks = re.findall(r"<pre[^>]*>(.*?)</pre>", (await owner.get("/runners/add")).text, re.DOTALL)
+    lines = [line for block in blocks for line in html.unescape(block).splitlines()]
+    asked = [found[1] for line in lines if (found := COMMAND.search(line))] + [
+        found[1] or found[2] for line in lines if (found := ARGUMENTS.search(line))
+    ]
+
+    assert {words.split()[0] for words in asked} == {"register", "run", "doctor", "scanners"}
+    for words in asked:
+        # A name or an option that is none is refused before the help is shown.
+        told = CliRunner().invoke(app, [*words.replace(",", "").split(), "--help"])
+        assert told.exit_code == 0, (words, told.output)
 
 
 async def test_page_of_a_token_turns_into_the_runner_that_came_with_it(

@@ -1,4 +1,4 @@
-"""What a runner's page draws and lists, as plain numbers and words: strips of status, gauges with their limit, facts in rows. Pure."""
+"""What a runner's page draws and lists, as plain numbers and words: strips of status, gauges with their limit, facts in rows."""
 
 from __future__ import annotations
 
