@@ -73,7 +73,12 @@ def test_rows_of_any_facts_are_few_and_short(facts: dict[str, Any]) -> None:
 
 
 def test_facts_are_told_by_name() -> None:
-    facts = {"engine": {"version": "28.0", "limits": ["memory", "pids"]}, "localProviderSecrets": True, "other": None, "none": []}
+    facts: dict[str, Any] = {
+        "engine": {"version": "28.0", "limits": ["memory", "pids"]},
+        "localProviderSecrets": True,
+        "other": None,
+        "none": [],
+    }
 
     told = {"engine.version": "28.0", "engine.limits": "memory, pids", "localProviderSecrets": "yes", "other": "not known", "none": "none"}
     assert dict(rows_of(facts)) == told

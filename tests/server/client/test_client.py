@@ -72,7 +72,8 @@ async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url
             waiting = [known.name for known in client.enrollment_tokens.page().enrollment_tokens]
             client.enrollment_tokens.revoke(issued.token_prefix)
             outcome = client.enrollment_tokens.outcome(issued.token_prefix).status
-            seen = [one.id for one in (*client.runners.page(name="nor").runners, *client.runners.uptime(name="nor").runners)]
+            paged, lasted = client.runners.page(name="nor").runners, client.runners.uptime(name="nor").runners
+            seen = [*(one.id for one in paged), *(one.id for one in lasted)]
             taken = client.scans.page(runner_id=runner.id).total
             newest = client.organization.audit_page(limit=1, subject_id=queued.id).audit_events[0].action
             left = list(client.enrollment_tokens.all())
