@@ -29,10 +29,14 @@ def test_runner_is_added_by_the_commands_of_the_page_and_arrives_on_it(desk: Des
         assert not page.get_by_text(token).is_visible()
         page.get_by_text("Show", exact=True).click()
         expect(page.get_by_text(token)).to_be_visible()
+        with page.expect_event("dialog") as asked:
+            page.evaluate("setTimeout(() => { location.href = '/runners'; })")
+        asked.value.dismiss()
 
         [command] = [text for text in page.locator("pre").all_inner_texts() if text.startswith("apviso register")]
         desk.installation.run(*shlex.split(command)[1:], workspace=workspace, stdin=f"{token}\n")
         expect(waiting).to_contain_text("does not run yet")
+        expect(page.get_by_text(token)).to_have_count(0)
         runner = desk.installation.start_runner("added", workspace)
         expect(waiting).to_contain_text("came online")
         expect(waiting).to_contain_text("runner online")
