@@ -38,6 +38,9 @@ from apviso.protocol.runners import (
     RunnerHistory,
     RunnerList,
     RunnerPatch,
+    TokenOutcome,
+    TokenOutcomeAnswer,
+    UptimeList,
 )
 from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
@@ -72,6 +75,19 @@ class Runners(Resource[Way]):
     def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
         """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
         return get("/runners", RunnerList, status=status, label=label, name=name)
+
+    @Endpoint
+    def page(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[RunnerList]:
+        return get("/runners", RunnerList, page=page, limit=limit, status=status, label=label, name=name)
+
+    @Endpoint
+    def uptime(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[UptimeList]:
+        """The last day of the runners on the same page of the list."""
+        return get("/runners/uptime", UptimeList, page=page, limit=limit, status=status, label=label, name=name)
 
     @Endpoint
     def get(self, runner_id: str) -> Call[Runner]:
@@ -129,6 +145,10 @@ class EnrollmentTokens(Resource[Way]):
         """The only answer that ever holds the token."""
         return create("/runners/enrollment-tokens", wanted, IssuedEnrollmentToken)
 
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[EnrollmentTokenList]:
+        return get("/runners/enrollment-tokens", EnrollmentTokenList, page=page, limit=limit)
+
     @Each
     def all(self) -> Listing[EnrollmentTokenList, EnrollmentToken]:
         return listing("/runners/enrollment-tokens", EnrollmentTokenList, lambda answer: answer.enrollment_tokens)
@@ -137,6 +157,12 @@ class EnrollmentTokens(Resource[Way]):
     def get(self, token_prefix: str) -> Call[EnrollmentToken]:
         path = f"/runners/enrollment-tokens/{segment(token_prefix)}"
         return get(path, EnrollmentTokenAnswer).then(lambda answer: answer.enrollment_token)
+
+    @Endpoint
+    def outcome(self, token_prefix: str) -> Call[TokenOutcome]:
+        """What has become of it: still outstanding, or used by which runner, expired, revoked."""
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}/outcome"
+        return get(path, TokenOutcomeAnswer).then(lambda answer: answer.outcome)
 
     @Endpoint
     def revoke(self, token_prefix: str) -> Call[None]:
@@ -190,8 +216,17 @@ class Scans(Resource[Way]):
         return create("/scans", wanted, CreatedScan)
 
     @Endpoint
-    def page(self, page: int = 1, limit: int = 50, *, status: ScanStatus | None = None, target_id: str | None = None) -> Call[ScanList]:
-        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id)
+    def page(
+        self,
+        page: int = 1,
+        limit: int = 50,
+        *,
+        status: ScanStatus | None = None,
+        target_id: str | None = None,
+        runner_id: str | None = None,
+    ) -> Call[ScanList]:
+        """Newest first. With `runner_id`, those that this runner has had in hand."""
+        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id, runner_id=runner_id)
 
     @Each
     def all(self, *, status: ScanStatus | None = None, target_id: str | None = None) -> Listing[ScanList, Scan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -143,6 +144,33 @@ class EnrollmentToken(Wire):
     expires_at: Instant
 
 
+class TokenStatus(StrEnum):
+    """What has become of an enrollment token."""
+
+    OUTSTANDING = "outstanding"
+    USED = "used"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class TokenOutcome(Wire):
+    """`ended_at` is when it was used or revoked or ran out; `runner_id` is the runner that was enrolled with it."""
+
+    token_prefix: str
+    name: str | None
+    labels: list[str]
+    ephemeral: bool
+    status: TokenStatus
+    created_at: Instant
+    expires_at: Instant
+    ended_at: Instant | None
+    runner_id: RunnerId | None
+
+
+class TokenOutcomeAnswer(Wire):
+    outcome: TokenOutcome
+
+
 class EnrollmentTokenAnswer(Wire):
     enrollment_token: EnrollmentToken
 
@@ -183,6 +211,18 @@ class AdminChange(Wire):
     failures: list[FastFailure] = []
 
 
+class PresenceLimits(Wire):
+    """Against what a runner's status is judged: beyond the seconds, the skew and the backlog, or below the free bytes, it is a fault."""
+
+    heartbeat_late_seconds: float
+    offline_seconds: float
+    disk_free_bytes: int
+    clock_skew_ms: int
+    spool_backlog_bytes: int
+    minimum_version: str | None
+    deprecated_version: str | None
+
+
 class RunnerHistory(Wire):
     """`uptime_ratio` is the share of the asked time spent online or degraded, 0 to 1; null before the first interval."""
 
@@ -190,3 +230,26 @@ class RunnerHistory(Wire):
     uptime_ratio: float | None
     heartbeat_gaps: list[HeartbeatGap]
     admin_changes: list[AdminChange] = []
+    limits: PresenceLimits | None = None
+
+
+class RunnerUptime(Wire):
+    """`bars` has one letter for each stretch of the day, oldest first, for the worst status in it.
+
+    `o` is online, `d` degraded, `x` offline, `r` revoked, `-` not known.
+    """
+
+    id: RunnerId
+    bars: str
+
+
+class UptimeList(Wire):
+    """The runners of the same page of the list of runners, in its order."""
+
+    since: Instant
+    bar_seconds: int
+    runners: list[RunnerUptime]
+    total: int
+    page: int
+    limit: int
+    total_pages: int

@@ -81,10 +81,17 @@ async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url
             cancelled = client.scans.wait(client.scans.cancel(queued.id).id, seconds=20)
             events = list(client.scans.follow(queued.id))
             issued = client.enrollment_tokens.issue(NewEnrollmentToken(name="south"))
+            waiting = [known.name for known in client.enrollment_tokens.page().enrollment_tokens]
             client.enrollment_tokens.revoke(issued.token_prefix)
+            outcome = client.enrollment_tokens.outcome(issued.token_prefix).status
+            paged, lasted = client.runners.page(name="nor").runners, client.runners.uptime(name="nor").runners
+            seen = [*(one.id for one in paged), *(one.id for one in lasted)]
+            taken = client.scans.page(runner_id=runner.id).total
+            newest = client.organization.audit_page(limit=1, subject_id=queued.id).audit_events[0].action
             left = list(client.enrollment_tokens.all())
             listed = {known.id for known in client.targets.all()} == {known.id for known in targets}
             actions = [event.action for event in client.organization.audit_events(subject_id=queued.id)]
+        assert (waiting, outcome, seen, taken, newest) == (["south"], "revoked", [runner.id] * 2, 0, "scan.ended")
         names = (renamed.name, paused.admin_note, resumed.status)
         return names, cancelled.status, [event["type"] for event in events], left, listed, actions
 

@@ -245,3 +245,23 @@ async def test_heartbeat_that_leaves_facts_out_keeps_them(acme: Organization, ru
     assert after["version"] == "0.1.1"
     for name in ("configuredConcurrency", "capabilities", "providerState", "health"):
         assert after[name] == before[name]
+
+
+async def test_last_day_of_a_page_of_runners_is_told_in_bars(acme: Organization, other: Organization, runner: Runner, plane: Plane) -> None:
+    await acme.runner("second")
+    await other.runner("stranger")
+    await runner.beat()
+    plane.clock.pass_by(minutes=20)
+    await plane.settle()
+    await runner.beat()
+    await plane.settle()
+
+    first = (await acme.get("/runners/uptime?limit=1")).json()
+    found = (await acme.get("/runners/uptime?name=SECOND")).json()
+    limits = (await acme.get(f"/runners/{runner.id}/history")).json()["limits"]
+
+    assert [one["id"] for one in first["runners"]] == [runner.id]
+    assert (first["total"], first["totalPages"], first["barSeconds"], len(first["runners"][0]["bars"])) == (2, 2, 900, 96)
+    assert "x" in first["runners"][0]["bars"][-3:]
+    assert found["total"] == 1
+    assert (limits["heartbeatLateSeconds"], limits["clockSkewMs"]) == (35, 30_000)

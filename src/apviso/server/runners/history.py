@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from apviso.protocol.access import AuditEvent
 from apviso.protocol.runners import AdminChange, HeartbeatGap, StatusInterval
@@ -11,6 +11,11 @@ from apviso.protocol.states import RunnerStatus
 
 # As the audit trail names what changed whether a runner is wanted to take scans.
 ADMIN_ACTIONS = ("runner.paused", "runner.draining", "runner.resumed", "runner.quarantined", "runner.on_trial")
+BAR = timedelta(minutes=15)
+BARS = 96
+_LETTERS = {RunnerStatus.ONLINE: "o", RunnerStatus.DEGRADED: "d", RunnerStatus.OFFLINE: "x", RunnerStatus.REVOKED: "r"}
+# From good to bad; a stretch of which nothing is known takes any.
+_WORSE = "-odxr"
 
 
 def uptime_ratio(intervals: Sequence[StatusInterval], since: datetime, now: datetime) -> float | None:
@@ -46,3 +51,21 @@ def admin_change(event: AuditEvent) -> AdminChange:
             "failures": said.get("failures", []),
         }
     )
+
+
+def first_bar(now: datetime) -> datetime:
+    """Where the strip of a day begins: at a full quarter of an hour, so that bars do not change with every look."""
+    seconds = now.timestamp()
+    return datetime.fromtimestamp(seconds - seconds % BAR.total_seconds(), UTC) - (BARS - 1) * BAR
+
+
+def bars_of(stretches: Iterable[tuple[RunnerStatus, datetime, datetime | None]], begin: datetime, now: datetime) -> str:
+    """A letter for each bar since `begin`; the worst status in it counts, however short. Stretches are status, since and until."""
+    bars = [0] * BARS
+    for status, since, until in stretches:
+        rank = _WORSE.index(_LETTERS[status])
+        first = max(0, int((since - begin) / BAR))
+        last = min(BARS - 1, int((min(until or now, now) - begin) / BAR))
+        for place in range(first, last + 1):
+            bars[place] = max(bars[place], rank)
+    return "".join(_WORSE[rank] for rank in bars)

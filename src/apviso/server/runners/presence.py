@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
+from apviso.protocol.runners import PresenceLimits
 from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerStatus, Silence
 from apviso.protocol.timers import Timers
 from apviso.server.localtime import is_within, next_turn
@@ -64,6 +65,20 @@ def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> P
     is_accepting = is_enabled and not BLOCKING_FAULTS.intersection(faults)
     status = RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE
     return Presence(status, faults, is_accepting, unsupported_from=_unsupported_from(runner, policy))
+
+
+def limits_of(policy: PresencePolicy) -> PresenceLimits:
+    """What presence is measured against, as people are told."""
+    timers = policy.timers
+    return PresenceLimits(
+        heartbeat_late_seconds=timers.heartbeat_late_after.total_seconds(),
+        offline_seconds=timers.offline_after.total_seconds(),
+        disk_free_bytes=timers.disk_floor_bytes,
+        clock_skew_ms=round(timers.clock_skew_limit / _MILLISECOND),
+        spool_backlog_bytes=timers.spool_backlog_bytes,
+        minimum_version=policy.minimum_version,
+        deprecated_version=policy.deprecated_version,
+    )
 
 
 def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> datetime | None:

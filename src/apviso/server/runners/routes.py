@@ -34,7 +34,7 @@ from apviso.server.localtime import next_turn, read_windows
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.runners import store
 from apviso.server.runners.history import ADMIN_ACTIONS, admin_change, open_gap, uptime_ratio
-from apviso.server.runners.presence import presence_of
+from apviso.server.runners.presence import limits_of, presence_of
 from apviso.server.runners.view import wire
 from apviso.server.runners.watch import observe, policy_of
 from apviso.server.signals import jobs_topic, runner_topic
@@ -140,6 +140,7 @@ async def get_runner_history(
         uptime_ratio=uptime_ratio(intervals, begin, work.now),
         heartbeat_gaps=gaps,
         admin_changes=[admin_change(event) for event in trail],
+        limits=limits_of(policy_of(plant)),
     )
 
 

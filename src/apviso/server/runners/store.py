@@ -13,7 +13,7 @@ from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
-from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.states import AdminState, RunnerStatus, Silence
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beat, write
@@ -29,6 +29,8 @@ from apviso.server.signals import runner_topic
 
 # Rows of history in one answer.
 MAX_HISTORY = 1_000
+# Of all runners of a page together: two hundred changes of each in a day.
+MAX_STRETCHES = 20_000
 # Claims of a runner that may still be asked for again.
 MAX_NONCES = 20
 # As tables, for statements with many sets of values.
@@ -370,6 +372,30 @@ async def list_intervals(work: Work, runner_id: RunnerId, since: datetime) -> li
         .limit(MAX_HISTORY)
     )
     return [StatusInterval.model_validate(dict(row)) for row in reversed(rows.mappings().all())]
+
+
+async def list_stretches(
+    work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId], since: datetime
+) -> dict[RunnerId, list[tuple[RunnerStatus, datetime, datetime | None]]]:
+    """Status, since and until of many runners' intervals that reach past `since`; of more than MAX_STRETCHES the latest.
+
+    Before its first report a runner was not there to be missed: nothing is known of that time.
+    """
+    row = RunnerIntervalRow
+    rows = await work.db.execute(
+        select(row.runner_id, row.status, row.since, row.until, row.reasons)
+        .join(RunnerRow, RunnerRow.id == row.runner_id)
+        .where(RunnerRow.organization_id == organization_id, row.runner_id.in_(runner_ids))
+        .where(or_(row.until.is_(None), row.until > since))
+        .order_by(row.since.desc())
+        .limit(MAX_STRETCHES)
+    )
+    found: dict[RunnerId, list[tuple[RunnerStatus, datetime, datetime | None]]] = {}
+    for of, status, begun, ended, reasons in rows:
+        if reasons == [Silence.NEVER_CONTACTED]:
+            continue
+        found.setdefault(of, []).append((RunnerStatus(status), begun, ended))
+    return found
 
 
 async def list_gaps(work: Work, runner_id: RunnerId, since: datetime) -> list[HeartbeatGap]:

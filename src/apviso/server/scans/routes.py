@@ -118,10 +118,13 @@ async def list_scans(
     page: Scrolled,
     status: StatusFilter | None = None,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
+    runner_id: Annotated[str | None, Query(alias="runnerId", max_length=64)] = None,
 ) -> ScanList:
-    """Newest first. `status` also takes `queued` and `provisioning`. `cursor` goes on where `nextCursor` of an answer says."""
+    """Newest first. `status` also takes `queued` and `provisioning`; with `runnerId`, scans that this runner has had in hand.
+
+    `cursor` goes on where `nextCursor` of an answer says."""
     wanted = None if status is None else _ALIASES.get(status) or ScanStatus(status)
-    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page)
+    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page, runner_id)
     shown, after = page.cut(scans, store.cursor_after)
     return ScanList(scans=await show(work, plant, shown), next_cursor=after, **page.counted(total))
 

@@ -133,7 +133,7 @@ async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) 
 
 
 async def list_scans(
-    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page
+    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page, runner_id: str | None = None
 ) -> tuple[list[ScanFacts], int]:
     """Newest first (as many as the page fetches), and how many there are in all."""
     wanted: list[ColumnElement[bool]] = [ScanRow.organization_id == organization_id]
@@ -141,6 +141,8 @@ async def list_scans(
         wanted.append(ScanRow.status == status)
     if target_id is not None:
         wanted.append(ScanRow.target_id == target_id)
+    if runner_id is not None:
+        wanted.append(ScanRow.id.in_(select(AttemptRow.scan_id).where(AttemptRow.runner_id == runner_id)))
     total = await work.db.scalar(select(func.count()).select_from(ScanRow).where(*wanted))
     if page.cursor is not None:
         wanted.append(tuple_(ScanRow.created_at, ScanRow.id) < place_of(page.cursor, _PLACE))
