@@ -14,7 +14,7 @@ from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Tra
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch, RetestAnswer
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
@@ -30,7 +30,7 @@ from apviso.protocol.runners import (
     RunnerList,
     RunnerPatch,
 )
-from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import Attempt, AttemptList, CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
 from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
@@ -173,9 +173,16 @@ class Scans(Resource[Way]):
         return act(f"{_of_scan(scan_id)}/cancel", None, ScanAnswer, may_repeat=True).then(lambda answer: answer.scan)
 
     @Endpoint
-    def log(self, scan_id: str, *, after: int = 0, attempt: int | None = None) -> Call[ScanLog]:
-        """At most 1,000 events of the current attempt after `after`."""
-        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt)
+    def attempts(self, scan_id: str) -> Call[list[Attempt]]:
+        """Every attempt, the first one first."""
+        return get(f"{_of_scan(scan_id)}/attempts", AttemptList).then(lambda answer: answer.attempts)
+
+    @Endpoint
+    def log(
+        self, scan_id: str, *, after: int = 0, attempt: int | None = None, of: int | None = None, limit: int | None = None
+    ) -> Call[ScanLog]:
+        """At most 1,000 events after `after`: of the current attempt, or of the attempt `of`."""
+        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt, of=of, limit=limit)
 
     @Follow
     def follow(self, scan_id: str, *, after: int = 0) -> Following:
@@ -187,6 +194,10 @@ class Scans(Resource[Way]):
         """The ended scan. Raises WaitedTooLong; the scan goes on."""
         return waiting.scan_end(scan_id, seconds, on_change)
 
+    @Endpoint
+    def findings_page(self, scan_id: str, page: int = 1, limit: int = 50) -> Call[FindingList]:
+        return get(f"{_of_scan(scan_id)}/findings", FindingList, page=page, limit=limit)
+
     @Each
     def findings(
         self, scan_id: str, *, severity: Severity | None = None, user_status: UserStatus | None = None
@@ -194,6 +205,11 @@ class Scans(Resource[Way]):
         """What the scan found, worst first."""
         path = f"{_of_scan(scan_id)}/findings"
         return listing(path, FindingList, lambda answer: answer.findings, severity=severity, user_status=user_status)
+
+    @Endpoint
+    def retest(self, scan_id: str) -> Call[RetestAnswer]:
+        """How each finding of a retest ended; the outcomes are None until then."""
+        return get(f"{_of_scan(scan_id)}/retest", RetestAnswer)
 
     @Endpoint
     def report(self, scan_id: str) -> Call[Report]:
