@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import live, overview, runners, sign_in
+from apviso.server.dashboard import live, overview, runners, scans, sign_in, targets
 
-ROUTERS = (sign_in.router, live.router, overview.router, runners.router)
+ROUTERS = (sign_in.router, live.router, overview.router, runners.router, targets.router, scans.router)

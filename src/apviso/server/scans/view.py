@@ -40,9 +40,7 @@ async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dic
     return explained
 
 
-def _wire(
-    scan: ScanFacts, names: tuple[str, str | None], counts: FindingCounts, false_positives: int, waiting: WaitingFor | None
-) -> Scan:
+def _wire(scan: ScanFacts, names: tuple[str, str | None], counts: FindingCounts, false_positives: int, waiting: WaitingFor | None) -> Scan:
     return Scan(
         id=scan.id,
         target_id=scan.target_id,
