@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import live, overview, runners, scans, sign_in, targets
+from apviso.server.dashboard import audit, live, overview, runners, scans, settings, sign_in, targets, webhooks
 
-ROUTERS = (sign_in.router, live.router, overview.router, runners.router, targets.router, scans.router)
+ROUTERS = (
+    sign_in.router,
+    live.router,
+    overview.router,
+    runners.router,
+    targets.router,
+    scans.router,
+    webhooks.router,
+    audit.router,
+    settings.router,
+)
