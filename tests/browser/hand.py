@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +13,8 @@ import httpx2
 from tests.end_to_end.installation import Installation
 
 AT = "2026-05-03T09:15:32Z"
+# The installation's lease is 6 s, and a runner is offline after 8 s.
+ALIVE_SECONDS = 1.5
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Hand:
     beats: int = 0
     job: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def enroll(self, **told: Any) -> Hand:
         token = self.installation.call("POST", "/runners/enrollment-tokens", {"name": self.name})["token"]
@@ -32,9 +38,30 @@ class Hand:
         self.beat()
         return self
 
+    @contextmanager
+    def staying_alive(self) -> Iterator[Hand]:
+        """Reports and renews beside whatever the test does."""
+        enough = threading.Event()
+
+        def stay() -> None:
+            while not enough.wait(ALIVE_SECONDS):
+                self.beat()
+                if self.job:
+                    self.on_job("lease")
+
+        staying = threading.Thread(target=stay)
+        staying.start()
+        try:
+            yield self
+        finally:
+            enough.set()
+            staying.join()
+
     def beat(self) -> None:
-        self.beats += 1
-        self.call("/heartbeat", {"bootId": f"boot-{self.name}", "beatSeq": self.beats, "version": "0.1.0", "lastClaimPollAgeMs": 0})
+        with self.lock:
+            self.beats += 1
+            number = self.beats
+        self.call("/heartbeat", {"bootId": f"boot-{self.name}", "beatSeq": number, "version": "0.1.0", "lastClaimPollAgeMs": 0})
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = f"{self.installation.url}/api/runner{path}"
@@ -47,7 +74,7 @@ class Hand:
         self.beat()
         claimed = self.call("/jobs/claim?wait=10", {"nonce": f"{self.name}-{self.beats}", "freeSlots": 1})["job"]
         assert claimed is not None
-        self.job, self.seq = claimed["job"], 0
+        self.seq, self.job = 0, claimed["job"]
         self.on_job("preflight", ok=True)
         self.on_job("start")
         return self
@@ -62,7 +89,9 @@ class Hand:
 
     def end(self, status: str = "completed", reason: str = "completed", **told: Any) -> None:
         coverage = {"complete": True, "reasons": []}
-        self.on_job("finish", **{"status": status, "endReason": reason, "lastSeq": self.seq, "coverage": coverage, **told})
+        job, self.job = self.job, {}
+        ending = {"status": status, "endReason": reason, "lastSeq": self.seq, "coverage": coverage, **told}
+        self.call(f"/jobs/{job['id']}/finish", {"attempt": job["attempt"], **ending})
 
 
 def log(message: str, level: str = "info") -> dict[str, Any]:

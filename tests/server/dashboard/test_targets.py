@@ -9,7 +9,7 @@ from tests.support.visitors import Visitor, forms_of, visitor
 
 async def test_target_is_added_edited_and_deleted_by_forms(acme: Organization, owner: Visitor) -> None:
     wrong = await owner.submit("/targets/add", "/targets/add", domain="127.0.0.1", visibility="public")
-    windows = {"days0": ["1", "2"], "start0": "22:00", "end0": "04:00", "zone0": "Europe/Berlin"}
+    windows: dict[str, str | list[str]] = {"days0": ["1", "2"], "start0": "22:00", "end0": "04:00", "zone0": "Europe/Berlin"}
     added = await owner.submit("/targets/add", "/targets/add", domain="intranet.example.com", visibility="private_internal", **windows)
     page = added.headers["location"]
     shown = (await owner.get(page)).text

@@ -1,4 +1,4 @@
-"""What becomes of scans in words: why an attempt ended, and each event of a log as one line. Pure."""
+"""What becomes of scans in words: why an attempt ended, and each event of a log as one line."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def show_scan(id: str, visitor: Visiting, attempt: Number = 0, page: int =
         limits=PRESETS[scan.model_preset],
         seconds=_seconds(scan, visitor),
         endings=ENDINGS,
-        reports=REPORTS,
+        reports={kind: word for kind, word in REPORTS.items() if kind != "pdf" or visitor.plant.typesetter.why_not is None},
         levels=LEVELS,
     )
 
