@@ -31,7 +31,7 @@ async def started(runner: Runner) -> dict[str, Any]:
     return job
 
 
-async def test_queued_scan_says_what_it_waits_for_and_leaves_the_queue(acme: Organization, owner: Visitor) -> None:
+async def test_queued_scan_says_what_it_waits_for_and_leaves_the_queue(acme: Organization, owner: Visitor, viewer: Visitor) -> None:
     target = await acme.target()
     scan = (await acme.scan(target["id"]))["scan"]["id"]
     page = (await owner.get(f"/scans/{scan}")).text
@@ -40,6 +40,8 @@ async def test_queued_scan_says_what_it_waits_for_and_leaves_the_queue(acme: Org
     answer = await owner.submit(f"/scans/{scan}/cancel", f"/scans/{scan}/cancel")
 
     assert "Why this scan is waiting" in page
+    assert "Cancel scan" in page
+    assert "Cancel scan" not in (await viewer.get(f"/scans/{scan}")).text
     assert "<dt>Fix</dt>" in page
     assert target["domain"] in listed
     assert scan not in (await owner.get("/scans?status=running")).text

@@ -12,13 +12,14 @@ const earlier = document.getElementById("log-earlier");
 const state = () => document.getElementById("log-state").dataset;
 const model = document.createElement("p");
 model.append(document.createElement("span"), " ", document.createElement("bdi"));
+let from = ""; // where the lines of the attempt that is shown come from
 let count = 0;
 let first = 1; // number of the first line in the page
 let last = 0; // number of the last one
 let needle = "";
 
 async function fetched(after, limit) {
-  const answer = await fetch(`${box.dataset.from}&after=${after}&limit=${limit}`);
+  const answer = await fetch(`${from}&after=${after}&limit=${limit}`);
   if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
   return answer.json();
 }
@@ -73,14 +74,18 @@ function say() {
   earlier.disabled = first <= 1;
 }
 
+function beginAfter(number) {
+  box.replaceChildren();
+  count = 0;
+  last = number;
+  first = number + 1;
+}
+
 async function catchUp() {
   const known = Number(state().last);
   if (known - last > KEPT) {
     // More has happened than the page keeps: go on near the end.
-    box.replaceChildren();
-    count = 0;
-    last = known - KEPT;
-    first = last + 1;
+    beginAfter(known - KEPT);
   }
   for (let more = true; more && follow.checked; ) {
     const lines = await fetched(last, BATCH);
@@ -92,7 +97,12 @@ async function catchUp() {
 
 async function look() {
   try {
-    const isDone = "over" in state() && last >= Number(state().last);
+    if (state().from !== from) {
+      // The first attempt, or the next one.
+      from = state().from;
+      beginAfter(0);
+    }
+    const isDone = !from || ("over" in state() && last >= Number(state().last));
     if (follow.checked && !isDone && document.visibilityState !== "hidden") await catchUp();
   } catch {
     // The server is away; the next look goes on after the last line.
