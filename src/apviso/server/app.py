@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
+from apviso.server.accounts.provider import Provider
 from apviso.server.audit import routes as audit
 from apviso.server.dashboard.pages import ROUTERS as PAGES
 from apviso.server.db.census import Census
@@ -195,6 +196,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         sign_in_throttle=Throttle(settings.sign_ins_per_minute, time.monotonic),
         page_throttle=Throttle(settings.pages_per_minute, time.monotonic),
         passwords=Passwords(),
+        provider=Provider(settings),
         parking=Parking(settings.max_parked_requests),
         verifying=Parking(settings.max_verifications_at_once),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),

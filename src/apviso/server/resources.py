@@ -41,6 +41,8 @@ class Resources:
     sign_in_throttle: Throttle
     page_throttle: Throttle
     passwords: Passwords
+    # Where people may sign in besides; `accounts` knows of what form.
+    provider: Any
     parking: Parking
     # Requests that wait for a look at a target.
     verifying: Parking

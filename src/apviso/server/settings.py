@@ -59,6 +59,14 @@ def _public_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _issuer(text: str) -> str:
+    parsed = urlsplit(text)
+    is_local = parsed.hostname in ("localhost", "127.0.0.1", "::1")
+    if text and not (parsed.scheme == "https" or (parsed.scheme == "http" and is_local)):
+        raise ValueError("name the provider by an https address")
+    return text
+
+
 def _sealing_key(key: SecretStr) -> SecretStr:
     try:
         Fernet(key.get_secret_value())
@@ -105,6 +113,19 @@ class Settings(BaseSettings):
     )
     session_lifetime: timedelta = Field(timedelta(days=7), description="How long somebody stays signed in at most.")
     session_idle: timedelta = Field(timedelta(hours=12), description="After how long without a page somebody has to sign in again.")
+
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        "", description="OpenID Connect provider with which people sign in, such as `https://id.example/realm`; none unless set."
+    )
+    oidc_client_id: str = Field("", description="Client id of this server at the provider.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Client secret of this server at the provider.")
+    oidc_name: str = Field("your organization's account", max_length=60, description="What the button to sign in calls the provider.")
+    oidc_new_users: Literal["", "viewer", "operator", "admin"] = Field(
+        "",
+        description="Role of somebody whom the provider vouches for and nobody has let in yet; without it they are refused. Everybody with "
+        "an account at the provider gets in with it.",
+    )
+    oidc_organization: str = Field("", description="Name of the organization of such users, where there are several.")
 
     license_issuer_keys: list[str] = Field(
         [], description="Ed25519 public keys (base64) whose license files are accepted, besides issuer.pub in the data folder."

@@ -11,7 +11,7 @@ from tests.support.visitors import Visitor
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 # Of those who are not signed in, and what every page loads.
-OPEN = {"/sign-in", "/set-up", "/static/{name}", "/favicon.ico"}
+OPEN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/back", "/set-up", "/static/{name}", "/favicon.ico"}
 CLOSED = [(method, route.path) for route in ROUTES for method in sorted(route.methods or ()) if route.path not in OPEN]
 # Streams, data for scripts, and files.
 NO_PAGES = {"/live"}

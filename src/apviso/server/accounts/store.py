@@ -132,6 +132,18 @@ async def find_by_email(work: Work, email: str) -> tuple[User, str | None] | Non
     return None if row is None else (_user(row), row.password_argon2)
 
 
+async def find_by_subject(work: Work, subject: str) -> User | None:
+    """Who this is at the provider of identities."""
+    row = (await work.db.execute(select(*_USER).where(UserRow.oidc_subject == subject))).one_or_none()
+    return None if row is None else _user(row)
+
+
+async def keep_subject(work: Work, user: User, subject: str) -> bool:
+    """False where the user is another account of the provider's already."""
+    won = await work.db.execute(update(UserRow).where(UserRow.id == user.id, UserRow.oidc_subject.is_(None)).values(oidc_subject=subject))
+    return won.rowcount == 1
+
+
 async def list_users(work: Work, organization_id: OrganizationId) -> list[User]:
     rows = await work.db.execute(select(*_USER).where(UserRow.organization_id == organization_id).order_by(UserRow.email))
     return [_user(row) for row in rows]

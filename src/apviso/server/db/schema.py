@@ -66,6 +66,8 @@ class UserRow(Table):
     name: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(10))
     password_argon2: Mapped[str | None] = mapped_column(String(200))
+    # Who this is at the provider of identities, once they have come from there.
+    oidc_subject: Mapped[str | None] = mapped_column(String(255), unique=True)
     created_at: Mapped[datetime]
     last_sign_in_at: Mapped[datetime | None]
 
