@@ -42,7 +42,7 @@ from apviso.protocol.runners import (
     TokenOutcomeAnswer,
     UptimeList,
 )
-from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import Attempt, AttemptList, CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
 from apviso.protocol.verification import Organization as OrganizationSettings
@@ -242,9 +242,16 @@ class Scans(Resource[Way]):
         return act(f"{_of_scan(scan_id)}/cancel", None, ScanAnswer, may_repeat=True).then(lambda answer: answer.scan)
 
     @Endpoint
-    def log(self, scan_id: str, *, after: int = 0, attempt: int | None = None) -> Call[ScanLog]:
-        """At most 1,000 events of the current attempt after `after`."""
-        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt)
+    def attempts(self, scan_id: str) -> Call[list[Attempt]]:
+        """Every attempt, the first one first."""
+        return get(f"{_of_scan(scan_id)}/attempts", AttemptList).then(lambda answer: answer.attempts)
+
+    @Endpoint
+    def log(
+        self, scan_id: str, *, after: int = 0, attempt: int | None = None, of: int | None = None, limit: int | None = None
+    ) -> Call[ScanLog]:
+        """At most 1,000 events after `after`: of the current attempt, or of the attempt `of`."""
+        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt, of=of, limit=limit)
 
     @Follow
     def follow(self, scan_id: str, *, after: int = 0) -> Following:
@@ -255,6 +262,10 @@ class Scans(Resource[Way]):
     def wait(self, scan_id: str, *, seconds: float | None = None, on_change: Callable[[Scan], None] = waiting.ignore) -> Steps[Scan]:
         """The ended scan. Raises WaitedTooLong; the scan goes on."""
         return waiting.scan_end(scan_id, seconds, on_change)
+
+    @Endpoint
+    def findings_page(self, scan_id: str, page: int = 1, limit: int = 50) -> Call[FindingList]:
+        return get(f"{_of_scan(scan_id)}/findings", FindingList, page=page, limit=limit)
 
     @Each
     def findings(

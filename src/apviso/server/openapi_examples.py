@@ -118,6 +118,7 @@ TARGET_SHOWN = targets.Target(
     verification_checked_at=None,
     verification_error=None,
     last_scan_at=None,
+    open_findings=findings.FindingCounts(high=1),
     created_at=NOW,
 )
 PROOF = f"apviso-challenge={'0123456789abcdef' * 2}"
@@ -147,10 +148,12 @@ TARGET_SENT = targets.JobTarget(
 SCAN_SHOWN = scans.Scan(
     id=SCAN,
     target_id=TARGET,
+    target_domain="intranet.example.com",
     status=ScanStatus.COMPLETED,
     status_reason=None,
     end_reason=EndReason.COMPLETED,
     runner_id=RUNNER,
+    runner_name="prod-runner-1",
     attempt=1,
     target_visibility=Visibility.PRIVATE_INTERNAL,
     scan_image_digest=None,
@@ -171,6 +174,7 @@ QUEUED = SCAN_SHOWN.model_copy(
         "status": ScanStatus.PENDING_RUNNER,
         "end_reason": None,
         "runner_id": None,
+        "runner_name": None,
         "attempt": 0,
         "progress": scans.ScanProgress(),
         "coverage": None,
@@ -330,6 +334,21 @@ ANSWERS: tuple[Wire, ...] = (
     schedules.ScheduleAnswer(schedule=SCHEDULE_SHOWN),
     schedules.ScheduleList(schedules=[schedules.Schedule(**SCHEDULE_SHOWN.model_dump(exclude={"next_runs"}))], **FIRST),
     schedules.ScheduleRunList(runs=[SCHEDULE_RUN], **FIRST),
+    scans.AttemptList(
+        attempts=[
+            scans.Attempt(
+                number=1,
+                runner_id=RUNNER,
+                runner_name="prod-runner-1",
+                assigned_at=NOW,
+                started_at=NOW + timedelta(seconds=1),
+                ended_at=NOW + timedelta(minutes=2),
+                end_reason=EndReason.COMPLETED,
+                message=None,
+                last_seq=1,
+            )
+        ]
+    ),
     scans.ScanLog(
         attempt=1,
         events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}],

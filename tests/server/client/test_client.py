@@ -55,6 +55,9 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
         ended = await waiting
         found = [finding async for finding in client.scans.findings(ended.id)]
         settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.IN_PROGRESS))
+        attempts, log = await client.scans.attempts(ended.id), await client.scans.log(ended.id, of=1, limit=1)
+        page, retested = await client.scans.findings_page(ended.id), await client.scans.retest(ended.id)
+        open_of_target = (await client.targets.get(made.id)).open_findings
         report = await client.scans.report(ended.id)
         quota = await client.organization.quota()
 
@@ -62,6 +65,9 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
     assert (ended.status, ended.finding_counts.high) == (ScanStatus.COMPLETED, 1)
     assert [event["type"] for event in await events] == ["finding", "end"]
     assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.IN_PROGRESS)
+    assert [(one.number, one.runner_name, one.last_seq) for one in attempts] == [(1, "runner-1", 1)]
+    assert (log.last_seq, [one.title for one in page.findings], retested.results) == (1, ["A flaw"], [])
+    assert (ended.target_domain, ended.runner_name, open_of_target.high) == ("localhost:3000", "runner-1", 1)
     assert "A flaw" in report.markdown_content
     assert quota.usage.targets == 1
 

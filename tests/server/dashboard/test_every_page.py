@@ -19,7 +19,7 @@ NOBODYS = "01a22ae3-0000-7000-8000-000000000000"
 
 
 def at(path: str) -> str:
-    for name in ("id", "delivery_id", "session_id", "user_id", "prefix"):
+    for name in ("id", "delivery_id", "session_id", "user_id", "prefix", "kind"):
         path = path.replace(f"{{{name}}}", NOBODYS)
     assert "{" not in path, path
     return path
