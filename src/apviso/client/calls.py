@@ -93,8 +93,9 @@ def _words(value: object) -> str:
 
 
 def query_of(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """Names as they are written outside; what is None is left out."""
-    return tuple((to_camel(name), _words(value)) for name, value in values.items() if value is not None)
+    """Names as they are written outside; what is None is left out, and each of several is written by itself."""
+    given = ((to_camel(name), value) for name, value in values.items() if value is not None)
+    return tuple((name, _words(one)) for name, value in given for one in (value if isinstance(value, list | tuple) else (value,)))
 
 
 def get(path: str, model: type[M], **query: object) -> Call[M]:
@@ -113,8 +114,8 @@ def look(path: str, model: type[M], *, tag: str | None, wait: float | None) -> C
     return Call("GET", path, read, query_of({"wait": wait}), headers=headers, may_repeat=True, seconds=seconds)
 
 
-def download(path: str, accept: str) -> Call[bytes]:
-    return Call("GET", path, lambda answered: answered.content, headers=(("accept", accept),), may_repeat=True, seconds=120.0)
+def download(path: str, accept: str, query: tuple[tuple[str, str], ...] = ()) -> Call[bytes]:
+    return Call("GET", path, lambda answered: answered.content, query, headers=(("accept", accept),), may_repeat=True, seconds=120.0)
 
 
 def create(path: str, body: Wire | None, model: type[M]) -> Call[M]:

@@ -11,10 +11,11 @@ from apviso.client import waiting
 from apviso.client.automation import Schedules, Webhooks
 from apviso.client.calls import Call, act, change, create, download, get, query_of, remove, segment
 from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Transport, Walk, Way
+from apviso.client.flaws import Findings
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.findings import Finding, FindingList
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
@@ -30,7 +31,7 @@ from apviso.protocol.runners import (
     RunnerList,
     RunnerPatch,
 )
-from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLoad, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
 from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
@@ -40,9 +41,17 @@ VERIFY_SECONDS = 45.0
 
 class Runners(Resource[Way]):
     @Endpoint
-    def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
-        """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
-        return get("/runners", RunnerList, status=status, label=label, name=name)
+    def list(
+        self,
+        *,
+        status: RunnerStatus | None = None,
+        label: str | None = None,
+        name: str | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+    ) -> Call[RunnerList]:
+        """All of them, or one page, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
+        return get("/runners", RunnerList, status=status, label=label, name=name, page=page, limit=limit)
 
     @Endpoint
     def get(self, runner_id: str) -> Call[Runner]:
@@ -173,6 +182,11 @@ class Scans(Resource[Way]):
         return act(f"{_of_scan(scan_id)}/cancel", None, ScanAnswer, may_repeat=True).then(lambda answer: answer.scan)
 
     @Endpoint
+    def load(self) -> Call[ScanLoad]:
+        """Slots in use and scans that waited, over the last 24 h."""
+        return get("/scans/load", ScanLoad)
+
+    @Endpoint
     def log(self, scan_id: str, *, after: int = 0, attempt: int | None = None) -> Call[ScanLog]:
         """At most 1,000 events of the current attempt after `after`."""
         return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt)
@@ -204,36 +218,6 @@ class Scans(Resource[Way]):
     def report_file(self, scan_id: str, kind: str) -> Call[bytes]:
         """The report as a file: `html`, `pdf`, `sarif`, `csv`, `json` or `md`. Raises NotYet until the scan has ended."""
         return download(f"{_of_scan(scan_id)}/report.{segment(kind)}", "*/*")
-
-
-class Findings(Resource[Way]):
-    @Endpoint
-    def page(
-        self,
-        page: int = 1,
-        limit: int = 50,
-        *,
-        severity: Severity | None = None,
-        user_status: UserStatus | None = None,
-        target_id: str | None = None,
-    ) -> Call[FindingList]:
-        return get("/findings", FindingList, page=page, limit=limit, severity=severity, user_status=user_status, target_id=target_id)
-
-    @Each
-    def all(
-        self, *, severity: Severity | None = None, user_status: UserStatus | None = None, target_id: str | None = None
-    ) -> Listing[FindingList, Finding]:
-        """Over all scans, worst first."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id}
-        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
-
-    @Endpoint
-    def get(self, finding_id: str) -> Call[Finding]:
-        return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
-
-    @Endpoint
-    def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
-        return change(f"/findings/{segment(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
 
 
 class ApiKeys(Resource[Way]):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import live, overview, runners, sign_in
+from apviso.server.dashboard import findings, live, overview, runners, schedules, sign_in
 
-ROUTERS = (sign_in.router, live.router, overview.router, runners.router)
+ROUTERS = (sign_in.router, live.router, overview.router, runners.router, findings.router, schedules.router)
