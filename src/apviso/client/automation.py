@@ -70,6 +70,10 @@ class Webhooks(Resource[Way]):
         """The only answer that ever holds the secret."""
         return create("/webhooks", wanted, IssuedWebhook)
 
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[WebhookList]:
+        return get("/webhooks", WebhookList, page=page, limit=limit)
+
     @Each
     def all(self) -> Listing[WebhookList, Webhook]:
         return listing("/webhooks", WebhookList, lambda answer: answer.webhooks)
@@ -100,6 +104,12 @@ class Webhooks(Resource[Way]):
     def deliveries(self, webhook_id: str, *, status: DeliveryStatus | None = None) -> Listing[DeliveryList, Delivery]:
         """Newest first."""
         return listing(f"{_of_webhook(webhook_id)}/deliveries", DeliveryList, lambda answer: answer.deliveries, status=status)
+
+    @Endpoint
+    def deliveries_page(
+        self, webhook_id: str, page: int = 1, limit: int = 50, *, status: DeliveryStatus | None = None
+    ) -> Call[DeliveryList]:
+        return get(f"{_of_webhook(webhook_id)}/deliveries", DeliveryList, page=page, limit=limit, status=status)
 
     @Endpoint
     def replay(self, webhook_id: str, delivery_id: str) -> Call[Delivery]:

@@ -34,7 +34,14 @@ from apviso.protocol.runners import (
 from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLoad, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
-from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
+from apviso.protocol.verification import Organization as OrganizationSettings
+from apviso.protocol.verification import (
+    OrganizationAnswer,
+    OrganizationPatch,
+    VerificationInstructions,
+    VerificationInstructionsAnswer,
+    VerificationRequest,
+)
 
 VERIFY_SECONDS = 45.0
 
@@ -245,8 +252,21 @@ class ApiKeys(Resource[Way]):
 
 class Organization(Resource[Way]):
     @Endpoint
+    def get(self) -> Call[OrganizationSettings]:
+        return get("/organization", OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Endpoint
+    def edit(self, patch: OrganizationPatch) -> Call[OrganizationSettings]:
+        return change("/organization", patch, OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Endpoint
     def quota(self) -> Call[Quota]:
         return get("/quota", Quota)
+
+    @Endpoint
+    def audit_page(self, *, subject_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Call[AuditEventList]:
+        """Newest first; the next part begins at the answer's `next_cursor`."""
+        return get("/audit-events", AuditEventList, subject_id=subject_id, cursor=cursor, limit=limit)
 
     @Each
     def audit_events(self, *, subject_id: str | None = None) -> Listing[AuditEventList, AuditEvent]:

@@ -182,7 +182,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         waiting.hint_everyone() if organization_id is None else waiting.hint(OrganizationId(organization_id))
 
     signals.of_runners.append(runner_changed)
-    signals.of_touches.append(lambda organization_id, runner_id: snapshots.mark(OrganizationId(organization_id), RunnerId(runner_id)))
+    signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
     database = Database(settings.effective_database_url, clock, signals)
     return Resources(

@@ -32,5 +32,5 @@ async def test_overview_tells_readiness_and_what_needs_attention(
     assert 'id="row-schedule-' in busy
     assert "<code>apviso run</code>" in busy
     assert "New findings on each of the last 30 days: 1 in all" in busy
-    assert "at most 1 in use, at most 1 waiting" in busy
+    assert "at most 1 in use, at most 2 waiting" in busy
     assert "ci key" not in looked_at

@@ -10,3 +10,11 @@ class Declined(Exception):
         super().__init__(message)
         self.message = message
         self.field = field
+
+
+class NotPermitted(Declined):
+    """Somebody else may."""
+
+
+class NotThere(Declined):
+    """No such user in the organization."""

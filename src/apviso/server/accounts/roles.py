@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from apviso.protocol.states import Scope
-from apviso.server.accounts.errors import Declined
+from apviso.server.accounts.errors import Declined, NotPermitted
 
 
 class Role(StrEnum):
@@ -37,9 +37,9 @@ def scopes_of(role: Role) -> frozenset[Scope]:
 def check_may_manage(actor: Role, of: Role, to: Role | None = None) -> None:
     """Whether `actor` may change a user of the role `of`, or give the role `to`. Raises Declined."""
     if _RANK[actor] < _RANK[Role.ADMIN]:
-        raise Declined("Only an admin or an owner may manage users.")
+        raise NotPermitted("Only an admin or an owner may manage users.")
     if max(_RANK[of], _RANK[to or of]) > _RANK[actor]:
-        raise Declined("Only an owner may make an owner, or change one.")
+        raise NotPermitted("Only an owner may make an owner, or change one.")
 
 
 def check_owner_remains(roles: Mapping[str, Role], changed: str, to: Role | None = None) -> None:

@@ -112,10 +112,10 @@ def _of_license(held: License, now: datetime) -> Iterator[Row]:
     if held.license_state not in (LicenseState.ACTIVE, LicenseState.NONE):
         fix = "Install a valid license: `apviso admin license install FILE` on the server's host."
         why = f"The {held.plan} license is {held.license_state}."
-        yield Row("license", "bad", str(held.license_state), "License", why, fix, "/settings/license", "License")
+        yield Row("license", "bad", str(held.license_state), "License", why, fix, "/settings", "License")
     elif ends is not None and ends - now <= LICENSE_ENDS_WITHIN:
         why = f"The {held.plan} license ends in {age((ends - now).total_seconds())}."
-        yield Row("license", "warn", "ends soon", "License", why, "Install the next one before it ends.", "/settings/license", "License")
+        yield Row("license", "warn", "ends soon", "License", why, "Install the next one before it ends.", "/settings", "License")
 
 
 def _of_findings(seen: Seen) -> Iterator[Row]:
@@ -219,4 +219,4 @@ def _of_keys(seen: Seen, now: datetime) -> Iterator[Row]:
     for key in ending[:MOST_ROWS]:
         assert key.expires_at is not None
         why = f"The API key ends in {age((key.expires_at - now).total_seconds())}."
-        yield Row(f"key-{key.id}", "warn", "ends soon", key.name, why, "Issue another and hand it over.", "/settings/keys", "Open keys")
+        yield Row(f"key-{key.id}", "warn", "ends soon", key.name, why, "Issue another and hand it over.", "/settings/api-keys", "Open keys")

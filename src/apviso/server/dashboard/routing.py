@@ -12,13 +12,14 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
 
 from apviso.client.errors import ApvisoError
-from apviso.server.accounts.errors import Declined
+from apviso.server.accounts.errors import Declined, NotPermitted, NotThere
 from apviso.server.dashboard import rendering
 from apviso.server.dashboard.visitors import Forged, SignInNeeded
 from apviso.server.errors import DatabaseUnavailable, Refusal
 
 FORGED = "This form came from no page of this dashboard, or from one that was opened before you signed in. Open the page again, and repeat."
 TITLES = {403: "Not permitted", 404: "Nothing here", 409: "Not now", 422: "Not understood", 429: "Too fast", 503: "Not now"}
+_STATUSES: dict[type[Declined], int] = {NotPermitted: 403, NotThere: 404}
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -36,7 +37,7 @@ class PageRoute(APIRoute):
             except Forged:
                 return _sorry(request, 403, FORGED)
             except Declined as error:
-                return _sorry(request, 409, error.message)
+                return _sorry(request, _STATUSES.get(type(error), 409), error.message)
             except ApvisoError as error:
                 return _sorry(request, error.status or 503, str(error), error.fields and error.fields[0].message)
             except RequestValidationError:

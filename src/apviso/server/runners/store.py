@@ -215,15 +215,17 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
     work.touched.add((known.organization_id, known.id))
 
 
-async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
+def beat_of(one: RunnerFacts) -> Beat:
+    """What a heartbeat that was answered from memory writes."""
+    assert one.last_heartbeat_at is not None
+    health = to_json(one.health).decode()
+    return Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, health, one.last_heartbeat_at, one.organization_id)
+
+
+async def record_beats(work: Work, beats: Sequence[Beat]) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    told = [
-        Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, to_json(one.health).decode(), one.last_heartbeat_at)
-        for one in runners
-        if one.last_heartbeat_at is not None
-    ]
-    await write(work.db, told)
-    work.touched.update((one.organization_id, one.id) for one in runners)
+    work.touched.update((beat.organization_id, beat.runner_id) for beat in beats)
+    await write(work.db, beats)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
