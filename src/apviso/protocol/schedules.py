@@ -41,7 +41,7 @@ Hour = Annotated[int, Field(ge=0, le=23)]
 Minute = Annotated[int, Field(ge=0, le=59)]
 # Every month has these.
 DayOfMonth = Annotated[int, Field(ge=1, le=28)]
-Cron = Annotated[Text, Field(min_length=9, max_length=100)]
+Cron = Annotated[Text, Field(min_length=1, max_length=100)]
 WhenUnavailable = Literal["reject", "queue"]
 
 

@@ -175,7 +175,7 @@ def _told(form: Form) -> dict[str, Any]:
     when, (hour, _, minute) = form.text("when"), form.text("at").partition(":")
     timed: dict[str, Any] = {"frequency": when, "hour": hour or None, "minute": minute or None, "dayOfWeek": None, "dayOfMonth": None}
     if when == "cron":
-        timed = {"cron": form.text("cron")}
+        timed = {"cron": form.maybe("cron")}
     elif when in (Frequency.WEEKLY, Frequency.BIWEEKLY):
         timed["dayOfWeek"] = form.maybe("dayOfWeek")
     elif when == Frequency.MONTHLY:
