@@ -23,7 +23,8 @@ from apviso.server.dashboard.routing import page_router, safe_next
 from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
 
 router = page_router("/findings")
-PER_PAGE = 50
+# As many as a page of 60 kB holds, with all that it loads.
+PER_PAGE = 25
 HISTORY_SHOWN = 50
 MOST_EXPORTED = 10_000
 TO_DO = (UserStatus.OPEN, UserStatus.IN_PROGRESS)

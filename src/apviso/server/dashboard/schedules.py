@@ -22,7 +22,7 @@ from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
 
 router = page_router("/schedules")
 PER_PAGE = 50
-MOST_RUNNERS = 200
+MOST_RUNNERS = 100
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 # Names of places, as people know them; all others of the IANA database are taken as well.
 _CONTINENTS = ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, exists, func, literal, or_, select, union_all
+from sqlalchemy import Select, and_, case, exists, func, literal_column, or_, select, union_all
 
 from apviso.protocol.findings import DayOfFindings, Finding, FindingCounts, Look
 from apviso.protocol.scans import Load
 from apviso.protocol.states import FINAL_STATUSES, ScanStatus
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import OrganizationId
-from apviso.server.db.base import UtcTime
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, FindingRow, ScanRow, SightingRow
 
@@ -34,20 +34,27 @@ def longest_life(timers: Timers) -> timedelta:
 
 async def read_load(work: Work, organization_id: OrganizationId, at: Sequence[datetime], lived: timedelta) -> list[Load]:
     """At each of these moments. A scan that is there, and that no attempt runs, waits."""
-    asked = union_all(*(select(literal(moment, UtcTime()).label("at")) for moment in at)).cte("asked")
-    mine = (ScanRow.organization_id == organization_id, ScanRow.created_at > min(at) - lived)
-    there = select(func.count()).where(
-        *mine, ScanRow.created_at <= asked.c.at, or_(ScanRow.finished_at.is_(None), ScanRow.finished_at > asked.c.at)
-    )
-    running = (
-        select(func.count())
-        .select_from(AttemptRow)
+    since = min(at)
+    mine = (ScanRow.organization_id == organization_id, ScanRow.created_at > since - lived)
+    scans: Select[Any] = select(
+        literal_column("0").label("runs"), ScanRow.created_at.label("begins"), ScanRow.finished_at.label("ends")
+    ).where(*mine, or_(ScanRow.finished_at.is_(None), ScanRow.finished_at > since))
+    attempts: Select[Any] = (
+        select(literal_column("1"), AttemptRow.assigned_at, AttemptRow.ended_at)
         .join(ScanRow, ScanRow.id == AttemptRow.scan_id)
-        .where(*mine, AttemptRow.assigned_at <= asked.c.at, or_(AttemptRow.ended_at.is_(None), AttemptRow.ended_at > asked.c.at))
+        .where(*mine, or_(AttemptRow.ended_at.is_(None), AttemptRow.ended_at > since))
     )
-    counted = select(asked.c.at, there.scalar_subquery().label("there"), running.scalar_subquery().label("running"))
-    rows = await work.db.execute(counted.order_by(asked.c.at))
-    return [Load(at=row.at, running=row.running, queued=max(0, row.there - row.running)) for row in rows]
+    rows = (await work.db.execute(union_all(scans, attempts))).all()
+    # Counted here: for each moment by itself the database would go through all of them.
+    there = _count([(row.begins, row.ends) for row in rows if not row.runs], at)
+    running = _count([(row.begins, row.ends) for row in rows if row.runs], at)
+    return [Load(at=moment, running=run, queued=max(0, all_ - run)) for moment, all_, run in zip(at, there, running, strict=True)]
+
+
+def _count(spans: Sequence[tuple[datetime, datetime | None]], at: Sequence[datetime]) -> list[int]:
+    """How many of the spans hold at each moment: those that have begun, without those that have ended."""
+    begins, ends = sorted(begin for begin, _ in spans), sorted(end for _, end in spans if end is not None)
+    return [bisect_right(begins, moment) - bisect_right(ends, moment) for moment in at]
 
 
 async def list_looks(work: Work, finding: Finding) -> list[Look]:

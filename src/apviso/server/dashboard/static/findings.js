@@ -3,10 +3,11 @@ const STATUSES = ["open", "in_progress", "fixed", "accepted_risk", "false_positi
 const KEPT = "apviso-findings";
 const rows = () => [...document.querySelectorAll("#findings > tr")];
 const shown = () => document.querySelector("[data-finding]")?.dataset.finding;
+const idOf = (row) => row?.id.replace("finding-", "");
 const focused = () => document.activeElement?.closest("#findings > tr");
 
 function keep() {
-  if (document.querySelector("[data-findings]")) sessionStorage.setItem(KEPT, JSON.stringify(rows().map((row) => row.dataset.id)));
+  if (document.querySelector("[data-findings]")) sessionStorage.setItem(KEPT, JSON.stringify(rows().map(idOf)));
 }
 
 function move(step) {
@@ -41,7 +42,7 @@ document.addEventListener("keydown", (press) => {
   else if (press.key === "k") move(-1);
   else if (press.key === "x") focused()?.querySelector("input[name=finding]")?.click();
   else if (press.key === "?") document.getElementById("keys").showModal();
-  else if (/^[1-5]$/.test(press.key)) set(shown() ?? focused()?.dataset.id, STATUSES[press.key - 1]);
+  else if (/^[1-5]$/.test(press.key)) set(shown() ?? idOf(focused()), STATUSES[press.key - 1]);
   else return;
   press.preventDefault();
 });
