@@ -30,7 +30,7 @@ def test_findings_are_moved_through_and_triaged_by_keys(desk: Desk, runner: Spok
         expect(page.get_by_role("link", name="First flaw")).to_be_focused()
         page.keyboard.press("3")
         expect(page.get_by_role("link", name="First flaw")).to_have_count(0)
-        page.keyboard.press("j")
+        expect(page.get_by_role("link", name="Second flaw")).to_be_focused()
         page.keyboard.press("x")
         expect(page.get_by_label("Tick Second flaw")).to_be_checked()
         page.keyboard.press("?")

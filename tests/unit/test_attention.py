@@ -75,7 +75,11 @@ def test_rows_come_worst_first_and_name_what_they_are_about() -> None:
         failed=[SCAN_SHOWN.model_copy(update={"status": ScanStatus.FAILED, "finished_at": NOW - timedelta(hours=1)})],
         targets=[TARGET_SHOWN.model_copy(update=public)],
         schedules=[SCHEDULE_SHOWN],
-        webhooks=[WEBHOOK.model_copy(update={"enabled": False, "disabled_reason": "It has failed for five days."})],
+        webhooks=[
+            WEBHOOK.model_copy(update={"enabled": False, "disabled_reason": "It has failed for five days."}),
+            WEBHOOK.model_copy(update={"failing_since": NOW - timedelta(hours=1)}),
+            WEBHOOK.model_copy(update={"enabled": False}),
+        ],
         keys=[API_KEY.model_copy(update={"expires_at": NOW + timedelta(days=3)})],
     )
 
@@ -91,6 +95,7 @@ def test_rows_come_worst_first_and_name_what_they_are_about() -> None:
         ("warn", "no proof", TARGET_SHOWN.domain),
         ("warn", "skipped", "shop.internal"),
         ("warn", "disabled", WEBHOOK.url),
+        ("warn", "failing", WEBHOOK.url),
         ("warn", "ends soon", API_KEY.name),
     ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from apviso.client import BadSettings, Client, Conflict, NotYet, RateLimited, Unavailable, Unreachable, UnreadableAnswer
 from apviso.client.answers import MAX_ANSWER_BYTES, Collecting, read_answer
-from apviso.client.calls import Answered, Call, create, get, remove, segment
+from apviso.client.calls import Answered, Call, create, get, query_of, remove, segment
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
 from apviso.client.listing import listing
@@ -54,6 +54,12 @@ def test_failures_in_a_row_are_repeated_a_bounded_number_of_times() -> None:
     delays = [patience.delay_after(Unreachable("lost")) for _ in range(MAX_ATTEMPTS)]
 
     assert delays == [0.25, 0.5, 1.0, None]
+
+
+def test_several_values_of_one_filter_are_written_one_by_one() -> None:
+    query = query_of({"user_status": ("open", "fixed"), "target_id": None, "limit": 5, "severity": []})
+
+    assert query == (("userStatus", "open"), ("userStatus", "fixed"), ("limit", "5"))
 
 
 def test_create_carries_a_key_of_its_own_and_may_be_repeated() -> None:

@@ -11,7 +11,7 @@ from apviso.protocol.access import NewApiKey
 from apviso.protocol.findings import FindingStatusPatch
 from apviso.protocol.runners import NewEnrollmentToken, Pause, RunnerPatch
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, UserStatus, Visibility
+from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, Severity, UserStatus, Visibility
 from apviso.protocol.targets import NewTarget, TargetPatch
 from apviso.protocol.tokens import Namespace, new_token
 from tests.support.clock import Clock
@@ -43,6 +43,10 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
         ended = await waiting
         found = [finding async for finding in client.scans.findings(ended.id)]
         settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.IN_PROGRESS))
+        over_time = (await client.scans.load(), await client.findings.trend(), await client.findings.looks(found[0].id))
+        history = await client.findings.history(found[0].id)
+        listed = await client.findings.page(severity=[Severity.CRITICAL, Severity.HIGH], text="flaw", sort="-lastSeen")
+        table = await client.findings.table(severity=Severity.HIGH, text="flaw")
         report = await client.scans.report(ended.id)
         quota = await client.organization.quota()
 
@@ -50,6 +54,10 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
     assert (ended.status, ended.finding_counts.high) == (ScanStatus.COMPLETED, 1)
     assert [event["type"] for event in await events] == ["finding", "end"]
     assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.IN_PROGRESS)
+    load, trend, looks = over_time
+    assert (len(load.moments), trend.days[-1].counts.high, [look.seen for look in looks.looks]) == (49, 1, [True])
+    assert [change.to_status for change in history.history] == [UserStatus.IN_PROGRESS]
+    assert ([one.id for one in listed.findings], table.count(b"\r\n")) == ([found[0].id], 2)
     assert "A flaw" in report.markdown_content
     assert quota.usage.targets == 1
 

@@ -90,7 +90,7 @@ def rows(seen: Seen, now: datetime) -> list[Row]:
         *_of_failures(seen, now),
         *_of_targets(seen),
         *_of_schedules(seen),
-        *_of_webhooks(seen),
+        *_of_webhooks(seen, now),
         *_of_keys(seen, now),
     ]
 
@@ -208,10 +208,14 @@ def _of_schedules(seen: Seen) -> Iterator[Row]:
         yield Row(f"schedule-{schedule.id}", "warn", run.outcome, target, run.reason, fix, address, "Open schedule")
 
 
-def _of_webhooks(seen: Seen) -> Iterator[Row]:
-    for hook in [one for one in seen.webhooks if one.disabled_reason and not one.enabled][:MOST_ROWS]:
+def _of_webhooks(seen: Seen, now: datetime) -> Iterator[Row]:
+    for hook in [one for one in seen.webhooks if (one.failing_since if one.enabled else one.disabled_reason)][:MOST_ROWS]:
         fix, address = "Mend the receiver, then enable the webhook.", f"/webhooks/{hook.id}"
-        yield Row(f"webhook-{hook.id}", "warn", "disabled", hook.url, hook.disabled_reason or "", fix, address, "Open webhook")
+        if hook.failing_since is not None and hook.enabled:
+            why = f"No delivery has succeeded for {age((now - hook.failing_since).total_seconds())}."
+            yield Row(f"webhook-{hook.id}", "warn", "failing", hook.url, why, "Mend the receiver.", address, "Open webhook")
+        else:
+            yield Row(f"webhook-{hook.id}", "warn", "disabled", hook.url, hook.disabled_reason or "", fix, address, "Open webhook")
 
 
 def _of_keys(seen: Seen, now: datetime) -> Iterator[Row]:

@@ -100,17 +100,18 @@ async def export_table(visitor: Visiting, filters: Filtered) -> Response:
 @router.get("/export.json")
 async def export_json(visitor: Visiting, filters: Filtered) -> Response:
     """The same as JSON with everything that is known of each, worst first; page by page, so that none has to be kept."""
+    total = (await visitor.api.findings.page(limit=1, **filters.asked)).total
+    if total > MOST_EXPORTED:
+        raise InvalidRequest(f"A file takes at most {MOST_EXPORTED} findings, and {total} match: narrow the filters.", status=422)
     return _file(visitor, _as_json(visitor.api, filters), "json", "application/json")
 
 
 async def _as_json(api: Inside, filters: Filters) -> AsyncIterator[str]:
     yield '{"findings":['
-    count = 0
+    comma = ""
     async for finding in api.findings.all(**filters.asked):
-        yield ("," if count else "") + finding.model_dump_json(by_alias=True)
-        count += 1
-        if count >= MOST_EXPORTED:
-            break
+        yield comma + finding.model_dump_json(by_alias=True)
+        comma = ","
     yield "]}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, case, exists, func, literal_column, or_, select, union_all
+from sqlalchemy import Integer, and_, case, exists, func, literal_column, or_, select, union_all
 
 from apviso.protocol.findings import DayOfFindings, Finding, FindingCounts, Look
 from apviso.protocol.scans import Load
@@ -36,11 +36,11 @@ async def read_load(work: Work, organization_id: OrganizationId, at: Sequence[da
     """At each of these moments. A scan that is there, and that no attempt runs, waits."""
     since = min(at)
     mine = (ScanRow.organization_id == organization_id, ScanRow.created_at > since - lived)
-    scans: Select[Any] = select(
-        literal_column("0").label("runs"), ScanRow.created_at.label("begins"), ScanRow.finished_at.label("ends")
-    ).where(*mine, or_(ScanRow.finished_at.is_(None), ScanRow.finished_at > since))
-    attempts: Select[Any] = (
-        select(literal_column("1"), AttemptRow.assigned_at, AttemptRow.ended_at)
+    scans = select(literal_column("0", Integer).label("runs"), ScanRow.created_at.label("begins"), ScanRow.finished_at.label("ends")).where(
+        *mine, or_(ScanRow.finished_at.is_(None), ScanRow.finished_at > since)
+    )
+    attempts = (
+        select(literal_column("1", Integer), AttemptRow.assigned_at, AttemptRow.ended_at)
         .join(ScanRow, ScanRow.id == AttemptRow.scan_id)
         .where(*mine, or_(AttemptRow.ended_at.is_(None), AttemptRow.ended_at > since))
     )

@@ -52,5 +52,14 @@ document.addEventListener("click", (click) => {
   if (click.target.closest("[data-close]")) document.getElementById("keys").close();
   if (click.target.matches("[data-all]")) for (const box of document.querySelectorAll("input[name=finding]")) box.checked = click.target.checked;
 });
-document.addEventListener("refreshed", keep);
+
+// Where somebody is in the list: a row that leaves it, because of its new status, leaves its place to the next one
+
+let place = -1;
+document.addEventListener("focusin", () => (place = rows().indexOf(focused())));
+document.addEventListener("pointerdown", () => (place = -1));
+document.addEventListener("refreshed", () => {
+  if (place >= 0 && document.activeElement === document.body) rows()[Math.min(place, rows().length - 1)]?.querySelector("th a").focus();
+  keep();
+});
 keep();
