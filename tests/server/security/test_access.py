@@ -42,6 +42,8 @@ OPEN = {
     # How somebody becomes one who is signed in; a password or a link is in the form.
     "GET /set-up",
     "GET /sign-in",
+    "GET /sign-in/oidc",
+    "GET /sign-in/oidc/back",
     "GET /static/{name}",
     "POST /set-up",
     "POST /sign-in",
