@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.end_to_end.installation import Installation
+from tests.end_to_end.installation import Installation, wait_for
 
 PASSWORD = "correct horse battery staple"
 SET_UP = re.compile(r"http://\S+/set-up\?code=\S+")
@@ -47,9 +47,8 @@ class Desk:
 
     def sign_up(self) -> None:
         """Become the owner by the link that the server printed, through the form."""
-        log = (self.installation.folder / "server.log").read_text()
-        found = SET_UP.search(log)
-        assert found is not None, log
+        log = self.installation.folder / "server.log"
+        found = wait_for(lambda: SET_UP.search(log.read_text()), 20, "the server prints a link")
         context = self.browser.new_context()
         page = self._watched(context)
         page.goto(found[0])

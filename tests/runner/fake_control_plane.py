@@ -93,6 +93,7 @@ class FakeControlPlane:
         self.heartbeat_interval_ms = 15_000
         self.directives: Body = {}
         self.retired: set[str] = set()
+        self.farewell: Body = {}
         self.overlapping: list[Token] = []
         self.server_time = datetime.now(UTC)
         self.reachable = True
@@ -225,7 +226,7 @@ class FakeControlPlane:
             return self._register(call.body)
         given = call.headers.get("authorization", "")
         if given not in {f"Bearer {token.reveal()}" for token in (self.token, *self.overlapping)}:
-            return problem(401, "runner_revoked" if given in self.retired else "credential_invalid")
+            return problem(401, "runner_revoked", **self.farewell) if given in self.retired else problem(401, "credential_invalid")
         rules: dict[str, Callable[[Call], Awaitable[Reply]]] = {"/heartbeat": self._heartbeat, "/jobs/claim": self._claim}
         if call.path in rules:
             return await rules[call.path](call)
@@ -241,7 +242,8 @@ class FakeControlPlane:
         """As after a rotation whose new token was never used."""
         self.overlapping.append(token)
 
-    def revoke(self) -> None:
+    def revoke(self, **farewell: object) -> None:
+        self.farewell = farewell
         self.retired.add(f"Bearer {self.token.reveal()}")
         self.token = new_token(Namespace.RUNNER)
 

@@ -223,7 +223,7 @@ def _exit_of(outcome: str) -> int:
     from apviso.runner.shutdown import Outcome
 
     match Outcome(outcome):
-        case Outcome.STOPPED:
+        case Outcome.STOPPED | Outcome.RETIRED:
             return Exit.OK
         case Outcome.ABORTED:
             return 130

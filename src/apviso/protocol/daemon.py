@@ -82,13 +82,14 @@ class Heartbeat(Wire):
 
 
 class Directives(Wire):
-    """What the server wants of the runner. `cancel_jobs` holds job ids."""
+    """What the server wants of the runner. `cancel_jobs` holds job ids; without a time, the minimum version counts at once."""
 
     cancel_jobs: list[Annotated[JobId, Field(max_length=MAX_ID_LENGTH)]] = []
     admin_state: AdminState = AdminState.ENABLED
     drain_deadline: Instant | None = None
     rotate_token: bool = False
     minimum_version: Word | None = None
+    minimum_version_from: Instant | None = None
 
 
 class BeatingRunner(Wire):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from apviso.protocol.daemon import Claim, ClaimAnswer, Job
+from apviso.protocol.states import Fault
 from apviso.runner.attempts import Attempt
 from apviso.runner.backoff import Backoff, Patience
 from apviso.runner.directives import Obedience
 from apviso.runner.refusals import IdentityRejected, NoAnswer, Refused
 from apviso.runner.retrying import unless
+from apviso.runner.room import has_room
 from apviso.runner.station import Station
 
 log = structlog.get_logger("apviso.runner.claims")
@@ -41,6 +43,7 @@ class ClaimLoop:
     station: Station
     obedience: Obedience
     begin: Callable[[Attempt], None]
+    _has_room: bool = field(default=True, init=False)
     _patience: Patience = field(default_factory=lambda: Patience(Backoff(first=1.0, most=30.0)), init=False)
 
     async def run(self) -> None:
@@ -55,7 +58,10 @@ class ClaimLoop:
     def _next_claim(self) -> _Asked:
         roster = self.obedience.roster
         roster.slot_freed.clear()
-        claim = Claim(nonce=secrets.token_hex(16), free_slots=roster.free_slots, known_cancels=roster.known_cancels)
+        # Without room it asks for nothing, and goes on to hear of cancellations.
+        self._has_room = has_room(self.station.workspace, self.station.config)
+        free_slots = roster.free_slots if self._has_room else 0
+        claim = Claim(nonce=secrets.token_hex(16), free_slots=free_slots, known_cancels=roster.known_cancels)
         return _Asked(claim, self.station.clock.boot())
 
     async def _poll(self, asked: _Asked) -> ClaimAnswer | NoAnswer | None:
@@ -90,9 +96,10 @@ class ClaimLoop:
 
     async def _take(self, answer: ClaimAnswer, sent: float, seconds: float) -> None:
         pulse = self.obedience.pulse
-        if answer.not_accepting != pulse.not_accepting:
-            log.info("accepting_jobs" if answer.not_accepting is None else "not_accepting_jobs", reason=answer.not_accepting)
-        pulse.not_accepting = answer.not_accepting
+        refusal = answer.not_accepting if self._has_room else Fault.DISK_LOW
+        if refusal != pulse.not_accepting:
+            log.info("accepting_jobs" if refusal is None else "not_accepting_jobs", reason=refusal)
+        pulse.not_accepting = refusal
         stopped = self.obedience.obey(answer.directives)
         has_begun = answer.job is not None and self._begin(answer.job, sent)
         if not has_begun and seconds < SHORTEST_EMPTY_SECONDS and not stopped:

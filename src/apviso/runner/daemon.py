@@ -173,8 +173,14 @@ class Daemon:
             self._on_rejected(error)
 
     def _on_rejected(self, error: IdentityRejected) -> None:
-        log.error("revoked" if error.is_revoked else "rejected", reason=str(error))
-        self.stop.ask(Outcome.REVOKED if error.is_revoked else Outcome.REJECTED)
+        if error.is_retired:
+            log.info("retired", reason=str(error))
+            # Its one scan has ended, and its token opens nothing any more.
+            self.workspace.identity_file.unlink(missing_ok=True)
+            self.stop.ask(Outcome.RETIRED)
+        else:
+            log.error("revoked" if error.is_revoked else "rejected", reason=str(error))
+            self.stop.ask(Outcome.REVOKED if error.is_revoked else Outcome.REJECTED)
         self.roster.halt_all(Stop.REVOKED)
 
     def _kill_scans(self) -> None:

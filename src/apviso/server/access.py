@@ -148,7 +148,7 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         raise CredentialInvalid
     belongs_to(organization_id=known.organization_id, runner_id=known.id, job_id=known.job_id)
     if known.revoked_at is not None and not _says_farewell(request, known):
-        raise RunnerRevoked
+        raise RunnerRevoked.of(is_retired=known.retired_at is not None)
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:

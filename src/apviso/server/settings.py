@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
-from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apviso.protocol.timers import Timers
@@ -75,6 +75,10 @@ def _sealing_key(key: SecretStr) -> SecretStr:
             "make each key with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
         ) from error
     return key
+
+
+def _none_if_empty(told: object) -> object:
+    return None if told == "" else told
 
 
 def _readable(file: Path | None) -> Path | None:
@@ -148,6 +152,11 @@ class Settings(BaseSettings):
     )
     pdf_reports: bool = Field(True, description="Whether reports are also made as PDF, which needs the extra `pdf`.")
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
+    minimum_runner_version_from: Annotated[AwareDatetime | None, BeforeValidator(_none_if_empty)] = Field(
+        None,
+        description="From when on they may not, such as `2026-09-01T00:00:00Z`; until then they are reported as deprecated, with this "
+        "time. Without it, at once. A scan that runs is never ended for its runner's version.",
+    )
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")
     presence_flush_seconds: Annotated[float, Field(ge=0, le=10)] = Field(

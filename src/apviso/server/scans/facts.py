@@ -88,6 +88,7 @@ class AttemptFacts:
     last_seq: int
     ended_at: datetime | None
     finish: dict[str, Any] | None
+    log_gaps: list[Any] | None = None
 
     @classmethod
     def of(cls, row: RowMapping) -> Self:
