@@ -182,6 +182,7 @@ NAMING: dict[str, dict[str, Any]] = {
     "GET /api/v1/findings targetId": {},
     "GET /api/v1/runners/readiness runnerId": {},
     "GET /api/v1/runners/readiness targetId": {},
+    "GET /api/v1/scans runnerId": {},
     "GET /api/v1/scans targetId": {},
     "GET /api/v1/schedules targetId": {},
     "PATCH /api/v1/schedules/{id} runnerId": {},
