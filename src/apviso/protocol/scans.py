@@ -32,12 +32,16 @@ class ScanProgress(Wire):
 
 
 class Scan(Wire):
+    """`target_domain` and `runner_name` are as they are called now."""
+
     id: ScanId
     target_id: TargetId
+    target_domain: str = ""
     status: ScanStatus
     status_reason: str | None
     end_reason: EndReason | None
     runner_id: RunnerId | None
+    runner_name: str | None = None
     attempt: int
     execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
     target_visibility: Visibility
@@ -94,8 +98,26 @@ class LogGap(Wire):
     cause: MissingCause
 
 
+class Attempt(Wire):
+    """One claim of a scan by one runner. `last_seq` is the number of its last event; `message` is what the runner said of its end."""
+
+    number: int
+    runner_id: RunnerId
+    runner_name: str
+    assigned_at: Instant
+    started_at: Instant | None
+    ended_at: Instant | None
+    end_reason: EndReason | None
+    message: str | None
+    last_seq: int
+
+
+class AttemptList(Wire):
+    attempts: list[Attempt]
+
+
 class ScanLog(Wire):
-    """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
+    """Events of one attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
 
     `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there. `gaps` are of the whole attempt.
     """
@@ -105,6 +127,20 @@ class ScanLog(Wire):
     last_seq: int
     next_cursor: str | None = None
     gaps: list[LogGap] = []
+
+
+class Load(Wire):
+    """How many slots of runners were in use at a moment, and how many scans waited."""
+
+    at: Instant
+    running: int
+    queued: int
+
+
+class ScanLoad(Wire):
+    """Oldest first; the last moment is now."""
+
+    moments: list[Load]
 
 
 class Report(Wire):

@@ -130,6 +130,11 @@ async def test_events_of_a_new_attempt_start_at_one_again(case: Case, clock: Clo
     assert before == [1, 1]
     assert (status, told["ackedSeq"]) == (200, 1)
     assert [(event["attempt"], event["seq"]) for event in await case.log()] == [(2, 1)]
+    first = (await case.organization.get(f"/scans/{case.scan_id}/log?of=1&limit=1")).json()
+    assert (first["attempt"], first["events"][0]["message"], first["lastSeq"]) == (1, "line 1", 1)
+    attempts = (await case.organization.get(f"/scans/{case.scan_id}/attempts")).json()["attempts"]
+    assert [(one["number"], one["endReason"], one["lastSeq"]) for one in attempts] == [(1, "disk_full", 2), (2, None, 1)]
+    assert [one["runnerName"] for one in attempts] == ["runner-1", "runner-2"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import audit, enrolling, live, overview, runner_actions, runners, settings, sign_in, webhooks
+from apviso.server.dashboard import (
+    audit,
+    enrolling,
+    findings,
+    live,
+    overview,
+    runner_actions,
+    runners,
+    scans,
+    schedules,
+    settings,
+    sign_in,
+    targets,
+    webhooks,
+)
 
 # Adding a runner comes before one runner: `/runners/add` is none.
 RUNNERS = (enrolling.router, runner_actions.router, runners.router)
-ROUTERS = (sign_in.router, live.router, overview.router, *RUNNERS, webhooks.router, audit.router, settings.router)
+ROUTERS = (
+    sign_in.router,
+    live.router,
+    overview.router,
+    *RUNNERS,
+    targets.router,
+    scans.router,
+    findings.router,
+    schedules.router,
+    webhooks.router,
+    audit.router,
+    settings.router,
+)

@@ -36,7 +36,7 @@ from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATU
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
+from apviso.server.db.schema import AttemptRow, FindingRow, RunnerRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page, cursor_at, place_of
 from apviso.server.scans.breaker import Ending
@@ -200,6 +200,18 @@ async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tu
     return {scan_id: (FindingCounts(**real), false.total()) for scan_id, (real, false) in counted.items()}
 
 
+async def names_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[str, str | None]]:
+    """What the target of each scan is called, and the runner that has it or is asked for."""
+    runner_id = func.coalesce(ScanRow.runner_id, ScanRow.requested_runner_id)
+    rows = await work.db.execute(
+        select(ScanRow.id, TargetRow.domain, RunnerRow.name)
+        .join(TargetRow, TargetRow.id == ScanRow.target_id)
+        .outerjoin(RunnerRow, RunnerRow.id == runner_id)
+        .where(ScanRow.id.in_([scan.id for scan in scans]))
+    )
+    return {row.id: (row.domain, row.name) for row in rows}
+
+
 # ---- claiming
 
 
@@ -339,6 +351,17 @@ async def find_attempt(work: Work, scan_id: ScanId, number: int) -> AttemptFacts
     return None if row is None else AttemptFacts.of(row)
 
 
+async def list_attempts(work: Work, scan_id: ScanId) -> list[tuple[AttemptFacts, str]]:
+    """All attempts of a scan in their order, each with its runner's name."""
+    rows = await work.db.execute(
+        select(AttemptRow.__table__, RunnerRow.name.label("runner_name"))
+        .join(RunnerRow, RunnerRow.id == AttemptRow.runner_id)
+        .where(AttemptRow.scan_id == scan_id)
+        .order_by(AttemptRow.number)
+    )
+    return [(AttemptFacts.of(row), row["runner_name"]) for row in rows.mappings()]
+
+
 async def find_live(work: Work, scan: ScanFacts) -> AttemptFacts | None:
     """The attempt that holds the scan's lease."""
     attempt = await find_attempt(work, scan.id, scan.attempt)
@@ -453,12 +476,12 @@ async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[
         await work.db.execute(insert(SupersededEventRow).values(scan_id=scan_id, attempt=number, received_at=work.now, events=events))
 
 
-async def list_events(work: Work, scan: ScanFacts, after: int) -> list[dict[str, Any]]:
-    """Events of the current attempt after `after`, at most LOG_BATCH."""
+async def list_events(work: Work, scan_id: ScanId, attempt: int, after: int, most: int = LOG_BATCH) -> list[dict[str, Any]]:
+    """Events of one attempt after `after`, at most `most`."""
     rows = await work.db.execute(
         select(ScanEventRow.seq, ScanEventRow.attempt, ScanEventRow.at, ScanEventRow.type, ScanEventRow.body)
-        .where(ScanEventRow.scan_id == scan.id, ScanEventRow.attempt == scan.attempt, ScanEventRow.seq > after)
+        .where(ScanEventRow.scan_id == scan_id, ScanEventRow.attempt == attempt, ScanEventRow.seq > after)
         .order_by(ScanEventRow.seq)
-        .limit(LOG_BATCH)
+        .limit(most)
     )
     return [{"seq": row.seq, "attempt": row.attempt, "at": row.at, "type": row.type, **row.body} for row in rows]

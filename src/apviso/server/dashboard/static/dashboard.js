@@ -31,7 +31,8 @@ let fetching = false;
 let last = 0;
 
 function want() {
-  if (wanted !== null || document.visibilityState === "hidden") return;
+  // What has ended does not change any more.
+  if (wanted !== null || document.visibilityState === "hidden" || document.querySelector("#main [data-settled]")) return;
   wanted = setTimeout(refresh, Math.max(0, last + EVENTS_APART_MS - Date.now()));
 }
 
