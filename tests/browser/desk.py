@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.end_to_end.installation import Installation, wait_for
 
@@ -27,6 +27,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium without a window."""
     where = shutil.which("chromium") or shutil.which("chromium-browser")
     assert where is not None, "Chromium is missing; install it: apt-get install chromium"
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Root has no sandbox; what is looked at is our own.
         browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-dev-shm-usage"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypedDict, Unpack
 
-from apviso.client.calls import Call, change, download, get, query_of, segment
+from apviso.client.calls import Call, change, download, get, segment
 from apviso.client.endpoints import Each, Endpoint, Resource, Way
 from apviso.client.listing import Listing, listing
 from apviso.protocol.findings import (
@@ -16,57 +17,39 @@ from apviso.protocol.findings import (
     FindingLooks,
     FindingStatusPatch,
     FindingTrend,
+    StatusChange,
 )
 from apviso.protocol.states import Severity, UserStatus
 
-Severities = Severity | Sequence[Severity] | None
-UserStatuses = UserStatus | Sequence[UserStatus] | None
+
+class Filters(TypedDict, total=False):
+    """Which findings; a list takes those of each of its values. `q` is looked for in title and address."""
+
+    severity: Severity | Sequence[Severity] | None
+    user_status: UserStatus | Sequence[UserStatus] | None
+    target_id: str | Sequence[str] | None
+    cwe_id: int | Sequence[int] | None
+    detector: str | Sequence[str] | None
+    first_seen_since: datetime | None
+    last_seen_since: datetime | None
+    q: str | None
 
 
 class Findings(Resource[Way]):
-    """`text` is looked for in title and address; `sort` is a name as in the API, with `-` for the worst or the latest first."""
-
     @Endpoint
-    def page(
-        self,
-        page: int = 1,
-        limit: int = 50,
-        *,
-        severity: Severities = None,
-        user_status: UserStatuses = None,
-        target_id: str | None = None,
-        first_seen_since: datetime | None = None,
-        text: str | None = None,
-        sort: str | None = None,
-    ) -> Call[FindingList]:
-        return get(
-            "/findings",
-            FindingList,
-            page=page,
-            limit=limit,
-            severity=severity,
-            user_status=user_status,
-            target_id=target_id,
-            first_seen_since=first_seen_since,
-            q=text,
-            sort=sort,
-        )
+    def page(self, page: int = 1, limit: int = 50, *, sort: str | None = None, **filters: Unpack[Filters]) -> Call[FindingList]:
+        """`sort` is `severity`, `firstSeen` or `lastSeen`, with `-` for the worst or latest first."""
+        return get("/findings", FindingList, page=page, limit=limit, sort=sort, **filters)
 
     @Each
-    def all(
-        self, *, severity: Severities = None, user_status: UserStatuses = None, target_id: str | None = None, text: str | None = None
-    ) -> Listing[FindingList, Finding]:
+    def all(self, **filters: Unpack[Filters]) -> Listing[FindingList, Finding]:
         """Over all scans, worst first."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id, "q": text}
-        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
+        return listing("/findings", FindingList, lambda answer: answer.findings, **filters)
 
     @Endpoint
-    def table(
-        self, *, severity: Severities = None, user_status: UserStatuses = None, target_id: str | None = None, text: str | None = None
-    ) -> Call[bytes]:
-        """All that match, as one table for spreadsheets (CSV). Raises InvalidRequest for more than 10,000."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id, "q": text, "format": "csv"}
-        return download("/findings", "text/csv", query_of(wanted))
+    def table(self, **filters: Unpack[Filters]) -> Call[bytes]:
+        """All that match as one CSV file. Raises InvalidRequest for more than 10,000."""
+        return download("/findings", "text/csv", format="csv", **filters)
 
     @Endpoint
     def trend(self) -> Call[FindingTrend]:
@@ -77,9 +60,13 @@ class Findings(Resource[Way]):
     def get(self, finding_id: str) -> Call[Finding]:
         return get(_of_finding(finding_id), FindingAnswer).then(lambda answer: answer.finding)
 
+    @Each
+    def history(self, finding_id: str) -> Listing[FindingHistory, StatusChange]:
+        """What became of it, newest first."""
+        return listing(f"{_of_finding(finding_id)}/history", FindingHistory, lambda answer: answer.history)
+
     @Endpoint
-    def history(self, finding_id: str, page: int = 1, limit: int = 50) -> Call[FindingHistory]:
-        """Who or what changed its status, newest first."""
+    def history_page(self, finding_id: str, page: int = 1, limit: int = 50) -> Call[FindingHistory]:
         return get(f"{_of_finding(finding_id)}/history", FindingHistory, page=page, limit=limit)
 
     @Endpoint

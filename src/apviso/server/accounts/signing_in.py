@@ -9,6 +9,7 @@ from apviso.protocol.tokens import Namespace, Token, new_token, parse_token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.accounts import store
 from apviso.server.accounts.errors import Declined
+from apviso.server.accounts.provider import Identity
 from apviso.server.accounts.roles import Role
 from apviso.server.accounts.store import KnownSession, Link, User
 from apviso.server.audit import store as audit
@@ -88,6 +89,39 @@ async def note(work: Work, user: User, action: str, browser: Browser, **details:
     """Write down what somebody did to their own account, and where from."""
     about = ("user", user.id)
     await audit.record(work, user.organization_id, user.actor, action, about, browser.request_id, address=browser.address, **details)
+
+
+NOBODY_HERE = "The provider knows you, but nobody has let you in here. Ask an admin to add you as a user with the same e-mail address."
+UNVERIFIED = "The provider has not verified your e-mail address, so it tells nobody who you are here."
+
+
+async def by_identity(plant: Resources, identity: Identity, browser: Browser) -> Signed:
+    """Somebody whom the provider vouches for: known from before, by a verified address, or new where that is wanted. Raises Declined."""
+    async with plant.database.writing() as work:
+        user = await store.find_by_subject(work, identity.subject)
+        if user is None:
+            user = await _meet(work, plant, identity, browser)
+            if not await store.keep_subject(work, user, identity.subject):
+                raise Declined("The user with this address has another account at the provider. Ask an admin.")
+        return await open_session(work, plant, user, browser, "oidc")
+
+
+async def _meet(work: Work, plant: Resources, identity: Identity, browser: Browser) -> User:
+    if not identity.email:
+        raise Declined(UNVERIFIED)
+    email = clean_email(identity.email)
+    found = await store.find_by_email(work, email)
+    if found is not None:
+        return found[0]
+    settings = plant.settings
+    known = await organizations.list_organizations(work)
+    mine = [one for one in known if settings.oidc_organization in ("", one.name)]
+    if not settings.oidc_new_users or len(mine) != 1:
+        raise Declined(NOBODY_HERE)
+    user = await store.add(work, mine[0].id, email, clean_name(identity.name, email), Role(settings.oidc_new_users))
+    about = ("user", user.id)
+    await audit.record(work, user.organization_id, "oidc", "user.created", about, browser.request_id, email=email, role=user.role)
+    return user
 
 
 async def open_session(work: Work, plant: Resources, user: User, browser: Browser, way: str) -> Signed:

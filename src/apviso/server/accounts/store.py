@@ -14,7 +14,8 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.accounts.roles import Role
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import OrganizationRow, SessionRow, SignInLinkRow, UserRow
+from apviso.server.db.people_schema import SessionRow, SignInLinkRow, UserRow
+from apviso.server.db.schema import OrganizationRow
 
 # A read of a page is no write: when somebody was last seen is written at most this often.
 TOUCH_EVERY = timedelta(minutes=1)
@@ -130,6 +131,18 @@ async def find_by_email(work: Work, email: str) -> tuple[User, str | None] | Non
     """A user of any organization, with the digest of the password."""
     row = (await work.db.execute(select(*_USER, UserRow.password_argon2).where(UserRow.email == email))).one_or_none()
     return None if row is None else (_user(row), row.password_argon2)
+
+
+async def find_by_subject(work: Work, subject: str) -> User | None:
+    """Who this is at the provider of identities."""
+    row = (await work.db.execute(select(*_USER).where(UserRow.oidc_subject == subject))).one_or_none()
+    return None if row is None else _user(row)
+
+
+async def keep_subject(work: Work, user: User, subject: str) -> bool:
+    """False where the user is another account of the provider's already."""
+    won = await work.db.execute(update(UserRow).where(UserRow.id == user.id, UserRow.oidc_subject.is_(None)).values(oidc_subject=subject))
+    return won.rowcount == 1
 
 
 async def list_users(work: Work, organization_id: OrganizationId) -> list[User]:

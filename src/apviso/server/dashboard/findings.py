@@ -56,7 +56,7 @@ class Filters:
     def asked(self) -> dict[str, Any]:
         """As the API wants it."""
         wanted = {"severity": self.severities or None, "user_status": self.statuses or None}
-        return {**wanted, "target_id": self.target or None, "text": self.text or None}
+        return {**wanted, "target_id": self.target or None, "q": self.text or None}
 
 
 def _filters(
@@ -132,7 +132,7 @@ async def _one(visitor: Visitor, id: str, *, status_code: int = 200, **form: Any
     api = visitor.api
     # Its own 404 first: what follows belongs to it.
     finding = await api.findings.get(id)
-    history, looks = await asyncio.gather(api.findings.history(id, limit=HISTORY_SHOWN), api.findings.looks(id))
+    history, looks = await asyncio.gather(api.findings.history_page(id, limit=HISTORY_SHOWN), api.findings.looks(id))
     target = await api.targets.get(finding.target_id) if finding.target_id else None
     shown: dict[str, Any] = {"finding": finding, "history": history, "looks": looks.looks, "target": target}
     filled: dict[str, Any] = {"errors": {}, "given": {}, **form}

@@ -56,4 +56,5 @@ def errors_of(error: ApvisoError | ValidationError) -> dict[str, str]:
     """What to say beside each field, by the field's name outside; under "" what is about the whole form."""
     if isinstance(error, ValidationError):
         return {str(item["loc"][0]) if item["loc"] else "": item["msg"] for item in error.errors()}
-    return {one.field.partition(".")[0]: one.message for one in error.fields} or {"": str(error)}
+    whole = error.detail if error.problem is None else error.problem.error
+    return {one.field.partition(".")[0]: one.message for one in error.fields} or {"": whole}

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import audit, findings, live, overview, runners, schedules, settings, sign_in, webhooks
+from apviso.server.dashboard import (
+    audit,
+    enrolling,
+    findings,
+    live,
+    overview,
+    runner_actions,
+    runners,
+    scans,
+    schedules,
+    settings,
+    sign_in,
+    targets,
+    webhooks,
+)
 
+# Adding a runner comes before one runner: `/runners/add` is none.
+RUNNERS = (enrolling.router, runner_actions.router, runners.router)
 ROUTERS = (
     sign_in.router,
     live.router,
     overview.router,
-    runners.router,
+    *RUNNERS,
+    targets.router,
+    scans.router,
     findings.router,
     schedules.router,
     webhooks.router,

@@ -16,7 +16,7 @@ from apviso.server.accounts.roles import Role
 from apviso.server.accounts.signing_in import LINK_VALID, set_up_url
 from apviso.server.dashboard.forms import Form, errors_of
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor, address_of
 from apviso.server.resources import Plant, Reading, Writing
 
 router = page_router("/settings")
@@ -96,7 +96,7 @@ async def invite(posted: Posted, plant: Plant) -> Response:
             users = await store.list_users(work, visitor.user.organization_id)
         errors = {declined.field: declined.message}
         return visitor.page("settings/users.html.j2", status_code=422, users=users, roles=ROLES, errors=errors, given=form.texts())
-    return _show_link(posted, user, set_up_url(_address(visitor), link))
+    return _show_link(posted, user, set_up_url(address_of(visitor.request, plant), link))
 
 
 @router.get("/users/{id}")
@@ -115,7 +115,7 @@ async def change_role(id: str, posted: Posted, work: Writing) -> Response:
 @router.post("/users/{id}/link")
 async def give_link(id: str, posted: Posted, work: Writing) -> Response:
     user, link = await people.give_link(work, posted.visitor.user, id, posted.visitor.browser)
-    return _show_link(posted, user, set_up_url(_address(posted.visitor), link))
+    return _show_link(posted, user, set_up_url(address_of(posted.visitor.request, posted.visitor.plant), link))
 
 
 @router.post("/users/{id}/remove")
@@ -129,11 +129,6 @@ def _role(form: Form) -> Role:
         return Role(form.text("role"))
     except ValueError as error:
         raise Declined("Choose a role.", "role") from error
-
-
-def _address(visitor: Visitor) -> str:
-    """Where people reach this server: as the operator says, else as this visitor did."""
-    return visitor.plant.settings.public_url or f"{visitor.request.url.scheme}://{visitor.request.headers.get('host', '')}"
 
 
 def _show_link(posted: Post, user: store.User, link: str) -> Response:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 from typing import Any
 
 from fastapi import Request
@@ -9,13 +12,25 @@ from fastapi.responses import RedirectResponse, Response
 
 from apviso.server.accounts import signing_in, store
 from apviso.server.accounts.errors import Declined
+from apviso.server.accounts.provider import UNTRUE, Errand, Provider
 from apviso.server.accounts.signing_in import Browser, Signed
 from apviso.server.audit import store as audit
 from apviso.server.dashboard import rendering
 from apviso.server.dashboard.forms import Form
 from apviso.server.dashboard.routing import page_router, safe_next
-from apviso.server.dashboard.visitors import AnonymousForm, MaybeVisiting, Posted, browser_of, let_in, let_out
-from apviso.server.errors import RateLimited
+from apviso.server.dashboard.visitors import (
+    AnonymousForm,
+    MaybeVisiting,
+    Posted,
+    address_of,
+    browser_of,
+    drop_errand,
+    errand_cookie,
+    keep_errand,
+    let_in,
+    let_out,
+)
+from apviso.server.errors import NoSuchRoute, RateLimited
 from apviso.server.resources import Plant, Reading, Resources
 
 router = page_router()
@@ -42,6 +57,50 @@ async def sign_in(request: Request, form: AnonymousForm, plant: Plant) -> Respon
     if signed is None:
         return _door(request, "sign-in.html.j2", status_code=403, next=onward, email=form.text("email"), error=WRONG)
     return _in(plant, signed, onward)
+
+
+@router.get("/sign-in/oidc")
+async def to_provider(request: Request, plant: Plant, next: str = "/") -> Response:
+    """Off to the provider of identities; what must come back is kept in a cookie of this browser."""
+    errand = Errand.new()
+    answer = RedirectResponse(await _provider(request).address(errand, _back(request, plant)), 303)
+    kept = json.dumps([errand.state, errand.nonce, errand.verifier, safe_next(next)])
+    keep_errand(answer, plant, base64.urlsafe_b64encode(kept.encode()).decode())
+    return answer
+
+
+@router.get("/sign-in/oidc/back")
+async def from_provider(request: Request, plant: Plant, code: str = "", state: str = "", error: str = "") -> Response:
+    errand, onward = _errand(request, plant)
+    if error or not code or not hmac.compare_digest(state.encode(), errand.state.encode()):
+        raise Declined(UNTRUE)
+    plant.sign_in_throttle.take(f"from {browser_of(request).address}")
+    identity = await _provider(request).identity(code, errand, _back(request, plant), plant.database.clock())
+    answer = _in(plant, await signing_in.by_identity(plant, identity, browser_of(request)), onward)
+    drop_errand(answer, plant)
+    return answer
+
+
+def _provider(request: Request) -> Provider:
+    provider = request.app.state.resources.provider
+    if not provider.is_there:
+        raise NoSuchRoute
+    assert isinstance(provider, Provider)
+    return provider
+
+
+def _back(request: Request, plant: Resources) -> str:
+    """The address that the provider knows of."""
+    return f"{address_of(request, plant)}/sign-in/oidc/back"
+
+
+def _errand(request: Request, plant: Resources) -> tuple[Errand, str]:
+    """Raises Declined where this browser was not sent to the provider by us."""
+    try:
+        state, nonce, verifier, onward = json.loads(base64.urlsafe_b64decode(request.cookies.get(errand_cookie(plant), "")))
+        return Errand(str(state), str(nonce), str(verifier)), safe_next(str(onward))
+    except ValueError as error:  # also for bytes that are no text
+        raise Declined(UNTRUE) from error
 
 
 @router.post("/sign-out")
@@ -101,6 +160,8 @@ async def _use_link(plant: Resources, form: Form, browser: Browser, *, is_users:
 
 
 def _door(request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
+    settings = request.app.state.resources.settings
+    values["oidc"] = settings.oidc_name if settings.oidc_issuer else ""
     return rendering.page(template, request, status_code=status_code, **values)
 
 

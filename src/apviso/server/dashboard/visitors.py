@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers
 
 from apviso.protocol.tokens import Token
-from apviso.server.access import Caller
+from apviso.server.access import CREDENTIALS, Caller
 from apviso.server.accounts import signing_in, store
 from apviso.server.accounts.roles import Role, scopes_of
 from apviso.server.accounts.signing_in import Browser
@@ -29,6 +29,7 @@ from apviso.server.resources import Plant, Resources
 SAID_COOKIE = "apviso_said"
 SAID_SECONDS = 60
 LONGEST_SAYING = 600
+ERRAND_SECONDS = 600
 
 
 class SignInNeeded(Exception):
@@ -120,6 +121,24 @@ def let_out(answer: Response, plant: Resources) -> None:
     answer.delete_cookie(session_cookie(plant), path="/", secure=_is_secure(plant), httponly=True, samesite="lax")
 
 
+def errand_cookie(plant: Resources) -> str:
+    return "__Host-apviso_errand" if _is_secure(plant) else "apviso_errand"
+
+
+def keep_errand(answer: Response, plant: Resources, text: str) -> None:
+    """While somebody is at the provider of identities."""
+    answer.set_cookie(errand_cookie(plant), text, max_age=ERRAND_SECONDS, path="/", httponly=True, samesite="lax", secure=_is_secure(plant))
+
+
+def drop_errand(answer: Response, plant: Resources) -> None:
+    answer.delete_cookie(errand_cookie(plant), path="/", secure=_is_secure(plant), httponly=True, samesite="lax")
+
+
+def address_of(request: Request, plant: Resources) -> str:
+    """Where people reach this server: as the operator says, else as this browser did."""
+    return plant.settings.public_url or f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
 async def maybe_visitor(request: Request, plant: Plant) -> Visitor | None:
     """Somebody who is signed in, or nobody. Raises RateLimited."""
     text = request.cookies.get(session_cookie(plant), "")
@@ -166,6 +185,7 @@ async def _visitor(visitor: MaybeVisiting) -> Visitor:
     return visitor
 
 
+CREDENTIALS[_visitor] = ("session",)
 Visiting = Annotated[Visitor, Depends(_visitor)]
 
 

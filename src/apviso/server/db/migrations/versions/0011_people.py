@@ -24,11 +24,13 @@ def upgrade() -> None:
         sa.Column("name", sa.String(120), nullable=False),
         sa.Column("role", sa.String(10), nullable=False),
         sa.Column("password_argon2", sa.String(200), nullable=True),
+        sa.Column("oidc_subject", sa.String(255), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("last_sign_in_at", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="fk_users_organization_id_organizations"),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("email", name="uq_users_email"),
+        sa.UniqueConstraint("oidc_subject", name="uq_users_oidc_subject"),
     )
     op.create_index("ix_users_organization_id", "users", ["organization_id"])
     op.create_table(
