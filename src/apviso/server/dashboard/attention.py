@@ -134,7 +134,7 @@ def _of_queue(seen: Seen) -> Iterator[Row]:
         assert waiting is not None
         fix = next((check.fix for check in waiting.checks if check.code is code), None) or ""
         subject = seen.names.get(first.target_id, "A scan") if count == 1 else f"{count} scans"
-        address, action = (f"/scans/{first.id}", "Open scan") if count == 1 else ("/scans?status=queued", "Open queue")
+        address, action = (f"/scans/{first.id}", "Open scan") if count == 1 else ("/scans?status=pending_runner", "Open queue")
         yield Row(f"queue-{code}", "bad", "blocked", subject, f"Cannot start: {waiting.reason}", fix, address, action)
 
 
@@ -186,7 +186,14 @@ def _of_targets(seen: Seen) -> Iterator[Row]:
         lasts = "The proof of control is missing now" if target.verified else "Control is not proved"
         why = f"{lasts}: {target.verification_error}"
         yield Row(
-            f"target-{target.id}", "warn", "no proof", target.domain, why, "Put the proof back.", f"/targets/{target.id}", "Open target"
+            f"target-{target.id}",
+            "warn",
+            "no proof",
+            target.domain,
+            why,
+            "Put the proof back.",
+            f"/targets/{target.id}/proof",
+            "See the proof",
         )
 
 
