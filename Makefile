@@ -5,7 +5,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup image-python demo test bench check lint types contracts docs lock clean
+.PHONY: help setup image-python demo test test-faults bench check lint types contracts docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ demo: setup ## Watch one scan from enrollment to report, on this machine
 
 test: setup ## Run every test that needs no more than this machine
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+# Also: FAULTS_SEED (of an earlier run), FAULTS_ONLY (names of faults), FAULTS_DATABASES (sqlite or postgresql).
+test-faults: setup ## Break a whole installation for FAULTS_MINUTES (10) in every way, and tell what was lost
+	$(BIN)/python -m tests.faults.campaign
 
 bench: setup ## Measure the control plane, containers and guard beside their peers and limits (some 20 minutes)
 	$(BIN)/python -m benchmarks

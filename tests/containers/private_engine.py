@@ -64,20 +64,46 @@ def missing_parts() -> list[str]:
     return [*lacking, *(program for program in ("dockerd", "containerd", "runc") if shutil.which(program) is None)]
 
 
+@dataclass
+class EngineProcess:
+    """An engine in a folder of its own, which can be killed and started again."""
+
+    folder: Path
+    popen: subprocess.Popen[bytes]
+
+    @property
+    def socket_file(self) -> Path:
+        return self.folder / "docker.sock"
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(10)
+
+    def start(self) -> None:
+        self.popen = _started(self.folder)
+        wait_until_answering(self.popen, self.socket_file, self.folder / "dockerd.log")
+
+
+@contextmanager
+def engine_that_restarts() -> Iterator[EngineProcess]:
+    """A running engine; all that it started has ended afterwards."""
+    # Its own sockets lie deep below; a socket address holds about a hundred characters.
+    with TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
+        engine = EngineProcess(Path(name), _started(Path(name)))
+        try:
+            wait_until_answering(engine.popen, engine.socket_file, engine.folder / "dockerd.log")
+            yield engine
+        finally:
+            _end(engine.popen)
+            _end_orphans(engine.folder)
+            unmount_below(engine.folder)
+
+
 @contextmanager
 def engine_process() -> Iterator[tuple[Path, int]]:
     """The engine's socket and process; all that it started has ended afterwards."""
-    # Its own sockets lie deep below; a socket address holds about a hundred characters.
-    with TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        process = _started(folder)
-        try:
-            wait_until_answering(process, folder / "docker.sock", folder / "dockerd.log")
-            yield folder / "docker.sock", process.pid
-        finally:
-            _end(process)
-            _end_orphans(folder)
-            unmount_below(folder)
+    with engine_that_restarts() as engine:
+        yield engine.socket_file, engine.popen.pid
 
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:

@@ -79,7 +79,9 @@ class Installation:
         return self
 
     def bootstrap(self) -> None:
-        told = self.run("admin", "bootstrap", "--data-dir", str(self.folder / "data"), "--organization", "Acme", "--json")
+        url = self.settings.get("APVISO_DATABASE_URL")
+        database = ("--database-url", url) if url else ()
+        told = self.run("admin", "bootstrap", "--data-dir", str(self.folder / "data"), *database, "--organization", "Acme", "--json")
         self.api_key = json.loads(told.stdout)["apiKey"]
 
     def start_server(self) -> Process:

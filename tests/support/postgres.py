@@ -53,8 +53,9 @@ class PostgresServer:
     """A cluster that can be stopped and started again, and databases in it, each empty or with the schema at head."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self._bin = binaries()
-        assert self._bin is not None, "PostgreSQL is not installed"
+        programs = binaries()
+        assert programs is not None, "PostgreSQL is not installed"
+        self.programs = programs
         self.folder = folder
         self._settings = {**SMALL, **settings, "listen_addresses": "", "unix_socket_directories": str(folder), "timezone": "Etc/GMT+7"}
         self._account = _account_without_rights()
@@ -65,13 +66,12 @@ class PostgresServer:
         self._tables: list[str] = []
         if self._account is not None:
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
-        command = [str(self._bin / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+        command = [str(self.programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(self._as_account(command), check=True, capture_output=True, timeout=START_SECONDS, cwd=folder)
 
     def start(self) -> None:
-        assert self._bin is not None
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *options]
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._as_account(command), stdout=log, stderr=log, cwd=self.folder)
         in_a_loop_of_its_own(self._until_answering())

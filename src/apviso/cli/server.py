@@ -58,5 +58,5 @@ def server(
         if set_up is not None:
             typer.echo(f"Nobody can sign in yet. Become the owner here (once, within a day): {set_up}")
 
-    if not serving.serve(create_app(settings), listener, announce):
+    if not serving.serve(create_app(settings), settings, listener, announce):
         fail(Exit.UNREACHABLE, "The control plane did not start; the log says why.")

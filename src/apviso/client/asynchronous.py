@@ -17,7 +17,7 @@ from apviso.client.calls import Answered, Call
 from apviso.client.connection import CANNOT_OPEN, LOST, Connection, bad_proxy
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
-from apviso.client.repeating import Patience
+from apviso.client.repeating import patience_for
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class AsyncClient(Awaiting):
         await self._http.aclose()
 
     async def perform(self, call: Call[T]) -> T:
-        patience = Patience(may_repeat=call.may_repeat)
+        patience = patience_for(call)
         while True:
             try:
                 return read_answer(call, await self._exchange(call))

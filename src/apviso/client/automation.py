@@ -94,7 +94,7 @@ class Webhooks(Resource[Way]):
     @Endpoint
     def test(self, webhook_id: str) -> Call[Delivery]:
         """Sends one message `webhook.test`; how it went is in its deliveries."""
-        return act(f"{_of_webhook(webhook_id)}/test", None, DeliveryAnswer).then(lambda answer: answer.delivery)
+        return create(f"{_of_webhook(webhook_id)}/test", None, DeliveryAnswer).then(lambda answer: answer.delivery)
 
     @Each
     def deliveries(self, webhook_id: str, *, status: DeliveryStatus | None = None) -> Listing[DeliveryList, Delivery]:
@@ -110,7 +110,7 @@ class Webhooks(Resource[Way]):
     @Endpoint
     def replay(self, webhook_id: str, delivery_id: str) -> Call[Delivery]:
         path = f"{_of_webhook(webhook_id)}/deliveries/{segment(delivery_id)}/replay"
-        return act(path, None, DeliveryAnswer).then(lambda answer: answer.delivery)
+        return create(path, None, DeliveryAnswer).then(lambda answer: answer.delivery)
 
 
 def _of_webhook(webhook_id: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Generic
+from typing import Generic, TypedDict, Unpack
 
 from apviso.client import waiting
 from apviso.client.automation import Schedules, Webhooks
@@ -14,12 +14,21 @@ from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Tra
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch, RetestAnswer
+from apviso.protocol.findings import (
+    Finding,
+    FindingAnswer,
+    FindingHistory,
+    FindingList,
+    FindingStatusPatch,
+    RetestAnswer,
+    StatusChange,
+)
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
     Drain,
     EnrollmentToken,
+    EnrollmentTokenAnswer,
     EnrollmentTokenList,
     IssuedEnrollmentToken,
     NewEnrollmentToken,
@@ -29,6 +38,9 @@ from apviso.protocol.runners import (
     RunnerHistory,
     RunnerList,
     RunnerPatch,
+    TokenOutcome,
+    TokenOutcomeAnswer,
+    UptimeList,
 )
 from apviso.protocol.scans import Attempt, AttemptList, CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
@@ -45,11 +57,37 @@ from apviso.protocol.verification import (
 VERIFY_SECONDS = 45.0
 
 
+class Filters(TypedDict, total=False):
+    """Which findings; a list takes those of each of its values. `q` is looked for in title and address."""
+
+    severity: Severity | Sequence[Severity] | None
+    user_status: UserStatus | Sequence[UserStatus] | None
+    target_id: str | Sequence[str] | None
+    cwe_id: int | Sequence[int] | None
+    detector: str | Sequence[str] | None
+    first_seen_since: datetime | None
+    last_seen_since: datetime | None
+    q: str | None
+
+
 class Runners(Resource[Way]):
     @Endpoint
     def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
         """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
         return get("/runners", RunnerList, status=status, label=label, name=name)
+
+    @Endpoint
+    def page(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[RunnerList]:
+        return get("/runners", RunnerList, page=page, limit=limit, status=status, label=label, name=name)
+
+    @Endpoint
+    def uptime(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[UptimeList]:
+        """The last day of the runners on the same page of the list."""
+        return get("/runners/uptime", UptimeList, page=page, limit=limit, status=status, label=label, name=name)
 
     @Endpoint
     def get(self, runner_id: str) -> Call[Runner]:
@@ -107,9 +145,24 @@ class EnrollmentTokens(Resource[Way]):
         """The only answer that ever holds the token."""
         return create("/runners/enrollment-tokens", wanted, IssuedEnrollmentToken)
 
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[EnrollmentTokenList]:
+        return get("/runners/enrollment-tokens", EnrollmentTokenList, page=page, limit=limit)
+
     @Each
     def all(self) -> Listing[EnrollmentTokenList, EnrollmentToken]:
         return listing("/runners/enrollment-tokens", EnrollmentTokenList, lambda answer: answer.enrollment_tokens)
+
+    @Endpoint
+    def get(self, token_prefix: str) -> Call[EnrollmentToken]:
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}"
+        return get(path, EnrollmentTokenAnswer).then(lambda answer: answer.enrollment_token)
+
+    @Endpoint
+    def outcome(self, token_prefix: str) -> Call[TokenOutcome]:
+        """What has become of it: still outstanding, or used by which runner, expired, revoked."""
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}/outcome"
+        return get(path, TokenOutcomeAnswer).then(lambda answer: answer.outcome)
 
     @Endpoint
     def revoke(self, token_prefix: str) -> Call[None]:
@@ -163,8 +216,17 @@ class Scans(Resource[Way]):
         return create("/scans", wanted, CreatedScan)
 
     @Endpoint
-    def page(self, page: int = 1, limit: int = 50, *, status: ScanStatus | None = None, target_id: str | None = None) -> Call[ScanList]:
-        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id)
+    def page(
+        self,
+        page: int = 1,
+        limit: int = 50,
+        *,
+        status: ScanStatus | None = None,
+        target_id: str | None = None,
+        runner_id: str | None = None,
+    ) -> Call[ScanList]:
+        """Newest first. With `runner_id`, those that this runner has had in hand."""
+        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id, runner_id=runner_id)
 
     @Each
     def all(self, *, status: ScanStatus | None = None, target_id: str | None = None) -> Listing[ScanList, Scan]:
@@ -215,7 +277,7 @@ class Scans(Resource[Way]):
 
     @Endpoint
     def retest(self, scan_id: str) -> Call[RetestAnswer]:
-        """How each finding of a retest ended; the outcomes are None until then."""
+        """What a retest says of each of its findings; `outcome` is null until it has ended."""
         return get(f"{_of_scan(scan_id)}/retest", RetestAnswer)
 
     @Endpoint
@@ -231,32 +293,32 @@ class Scans(Resource[Way]):
 
 class Findings(Resource[Way]):
     @Endpoint
-    def page(
-        self,
-        page: int = 1,
-        limit: int = 50,
-        *,
-        severity: Severity | None = None,
-        user_status: UserStatus | None = None,
-        target_id: str | None = None,
-    ) -> Call[FindingList]:
-        return get("/findings", FindingList, page=page, limit=limit, severity=severity, user_status=user_status, target_id=target_id)
+    def page(self, page: int = 1, limit: int = 50, *, sort: str | None = None, **filters: Unpack[Filters]) -> Call[FindingList]:
+        """`sort` is `severity`, `firstSeen` or `lastSeen`, with `-` for the worst or latest first."""
+        return get("/findings", FindingList, page=page, limit=limit, sort=sort, **filters)
 
     @Each
-    def all(
-        self, *, severity: Severity | None = None, user_status: UserStatus | None = None, target_id: str | None = None
-    ) -> Listing[FindingList, Finding]:
+    def all(self, **filters: Unpack[Filters]) -> Listing[FindingList, Finding]:
         """Over all scans, worst first."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id}
-        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
+        return listing("/findings", FindingList, lambda answer: answer.findings, **filters)
+
+    @Endpoint
+    def table(self, **filters: Unpack[Filters]) -> Call[bytes]:
+        """All that match as one CSV file."""
+        return download("/findings", "text/csv", format="csv", **filters)
 
     @Endpoint
     def get(self, finding_id: str) -> Call[Finding]:
-        return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
+        return get(_of_finding(finding_id), FindingAnswer).then(lambda answer: answer.finding)
 
     @Endpoint
     def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
-        return change(f"/findings/{segment(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
+        return change(f"{_of_finding(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
+
+    @Each
+    def history(self, finding_id: str) -> Listing[FindingHistory, StatusChange]:
+        """What became of it, newest first."""
+        return listing(f"{_of_finding(finding_id)}/history", FindingHistory, lambda answer: answer.history)
 
 
 class ApiKeys(Resource[Way]):
@@ -289,7 +351,13 @@ class Organization(Resource[Way]):
 
     @Endpoint
     def edit(self, patch: OrganizationPatch) -> Call[OrganizationSettings]:
+        """Whether control of targets has to be proved."""
         return change("/organization", patch, OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Follow
+    def events(self) -> Following:
+        """What happens to runners, scans, findings and readiness from now on. Never ends by itself; lost connections are resumed."""
+        return Following("/events")
 
     @Endpoint
     def quota(self) -> Call[Quota]:
@@ -331,3 +399,7 @@ def _runner(call: Call[RunnerAnswer]) -> Call[Runner]:
 
 def _of_scan(scan_id: str) -> str:
     return f"/scans/{segment(scan_id)}"
+
+
+def _of_finding(finding_id: str) -> str:
+    return f"/findings/{segment(finding_id)}"

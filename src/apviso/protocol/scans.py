@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from apviso.protocol.findings import MAX_RETESTED, FindingCounts
 from apviso.protocol.readiness import WaitingFor
-from apviso.protocol.scan_events import Coverage
+from apviso.protocol.scan_events import Coverage, MissingCause
 from apviso.protocol.states import EndReason, ModelPreset, ScanStatus, Visibility
 from apviso.protocol.wire import MAX_ID_LENGTH, FindingId, Instant, JobId, RunnerId, ScanId, TargetId, Text, Wire
 
@@ -89,6 +89,15 @@ class ScanList(Wire):
     next_cursor: str | None = None
 
 
+class LogGap(Wire):
+    """What is missing in a log: the event `seq` stands for `count` lines or events. Where the end is missing, nobody knows how many:
+    `seq` is then the number that would have come next."""
+
+    seq: int
+    count: int | None
+    cause: MissingCause
+
+
 class Attempt(Wire):
     """One claim of a scan by one runner. `last_seq` is the number of its last event; `message` is what the runner said of its end."""
 
@@ -110,13 +119,14 @@ class AttemptList(Wire):
 class ScanLog(Wire):
     """Events of one attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
 
-    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there.
+    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there. `gaps` are of the whole attempt.
     """
 
     attempt: int
     events: list[dict[str, JsonValue]]
     last_seq: int
     next_cursor: str | None = None
+    gaps: list[LogGap] = []
 
 
 class Report(Wire):
@@ -128,6 +138,7 @@ class Report(Wire):
     csv_url: str | None = None
     json_url: str | None = None
     summary: dict[str, JsonValue]
+    not_made: dict[str, str] = {}
 
 
 class ReportAnswer(Wire):
@@ -135,7 +146,7 @@ class ReportAnswer(Wire):
 
 
 class ReportPending(Wire):
-    """202: the scan has not ended yet."""
+    """202: the scan has not ended yet, or what could not be made is tried again after a while."""
 
     status: ScanStatus
     progress: ScanProgress

@@ -113,12 +113,18 @@ async def is_still_valid(work: Work, caller: Caller) -> bool:
 AnyKey = Annotated[Caller, Depends(_calling_key)]
 
 
+# What each dependency asks of a caller, by the dependency: `admission` reads it from the routes.
+CREDENTIALS: dict[object, tuple[str, ...]] = {_calling_key: ("API key",)}
+SCOPES: dict[object, Scope] = {}
+
+
 def _with_scope(needed: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     async def check(caller: AnyKey) -> Caller:
         if not caller.may(needed):
             raise InsufficientScope(f"This call needs the scope {needed}; the key has {', '.join(sorted(caller.scopes))}.", required=needed)
         return caller
 
+    SCOPES[check] = needed
     return check
 
 
@@ -142,7 +148,7 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         raise CredentialInvalid
     belongs_to(organization_id=known.organization_id, runner_id=known.id, job_id=known.job_id)
     if known.revoked_at is not None and not _says_farewell(request, known):
-        raise RunnerRevoked
+        raise RunnerRevoked.of(is_retired=known.retired_at is not None)
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
@@ -191,5 +197,6 @@ async def _calling_job_holder(
     return caller
 
 
+CREDENTIALS |= {_calling_runner: ("runner token",), _calling_job_holder: ("runner token", "job token")}
 CallingRunner = Annotated[DaemonCaller, Depends(_calling_runner)]
 JobHolder = Annotated[DaemonCaller, Depends(_calling_job_holder)]

@@ -53,6 +53,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
+from apviso.server.timekeeping import Timekeeper
 from apviso.server.typesetting.process import Typesetter
 from apviso.server.vault import open_vault
 from apviso.server.verification import routes as verification
@@ -106,15 +107,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now, *, fast_lane: bool = True) -> ControlPlane:
-    """The control plane on one database. `clock` is the only source of wall time. Without the fast lane each answer is the same."""
+def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True) -> ControlPlane:
+    """The control plane on one database. `clock` is the only source of wall time; without one it is the host's.
+
+    Without the fast lane each answer is the same.
+    """
 
     provider = tracing.tracer_provider()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        resources = _assemble(settings, clock)
+        resources = _assemble(settings, clock or Timekeeper(utc_now))
         app.state.resources = resources
         if provider is not None:
             tracing.trace_statements(resources.database.engine.sync_engine, provider)
@@ -189,6 +193,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     return Resources(
         settings=settings,
         database=database,
+        timekeeper=clock if isinstance(clock, Timekeeper) else None,
         signals=signals,
         key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),

@@ -15,22 +15,23 @@ import structlog
 
 from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
-from apviso.server.db import answers
+from apviso.server.db import answers, clock_steps
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks
 from apviso.server.metrics import duty_measured
 from apviso.server.organizations.expiry import tell_expiring_keys
+from apviso.server.readiness.turns import tell_turns
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
-from apviso.server.runners.watch import observe_everyone
+from apviso.server.runners.watch import observe, observe_everyone, policy_of
 from apviso.server.scans.duties import run_timers
 from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
-from apviso.server.signals import jobs_topic, stream_topic
+from apviso.server.signals import EVERYONE, jobs_topic, stream_topic
 from apviso.server.stream import store as stream
 from apviso.server.targets.windows import turn_windows
 from apviso.server.webhooks.fanning_out import fan_out, forget_log
@@ -46,16 +47,35 @@ GARBAGE_EVERY = timedelta(hours=1)
 Duty = Callable[[Turn, Resources], Awaitable[None]]
 
 
+async def follow_the_clock(turn: Turn, plant: Resources) -> None:
+    """Where the host's clock was set, what waits are counted from moves along; only then does the server's own follow."""
+    timekeeper = plant.timekeeper
+    if timekeeper is None or not (step := timekeeper.step):
+        return
+    log.warning("the host's clock was set", seconds=round(step.total_seconds()))
+    async with turn() as work:
+        await clock_steps.move(work, step)
+        work.afterwards.extend((partial(timekeeper.follow, step), plant.replica.grant_amnesty))
+        # What is remembered of runners is from before the step.
+        work.hints.add(EVERYONE)
+
+
 async def watch_runners(turn: Turn, plant: Resources) -> None:
     """Note who went silent, fell ill or came back."""
     await observe_everyone(turn, plant)
 
 
 async def end_pauses(turn: Turn, plant: Resources) -> None:
-    """Pauses with an end are over when it comes."""
+    """Pauses with an end, and quarantines, are over when it comes."""
     async with turn() as work:
         for organization_id, runner_id in await runners.end_expired_pauses(work):
-            await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
+            runner = await runners.get(work, organization_id, runner_id)
+            # After a quarantine it has yet to show that it works.
+            action = "runner.resumed" if runner.quarantine is None else "runner.on_trial"
+            await audit.record(work, organization_id, audit.SYSTEM, action, ("runner", runner_id), None, reason="until reached")
+            if runner.quarantine is not None:
+                await observe(work, runner, policy_of(plant))
+                stream.publish(work, organization_id, action, runnerId=runner_id, name=runner.name)
             # Whether a scan could start is judged anew, too.
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
@@ -72,10 +92,12 @@ async def forget(turn: Turn, plant: Resources) -> None:
 
 
 DUTIES: tuple[Duty, ...] = (
+    follow_the_clock,
     run_timers,
     watch_runners,
     end_pauses,
     end_accepted_risks,
+    tell_turns,
     observe_readiness,
     turn_windows,
     run_schedules,
@@ -156,6 +178,9 @@ async def running(plant: Resources) -> AsyncIterator[None]:
                 gc.collect()
             if await plant.replica.keeps_house():
                 await run_once(plant)
+            elif plant.timekeeper is not None and plant.replica.is_among_others:
+                # The rows are for whoever keeps house.
+                plant.timekeeper.follow(plant.timekeeper.step)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), plant.settings.housekeeping_interval_seconds)
 

@@ -36,10 +36,12 @@ from apviso.protocol.states import (
     UserStatus,
     Visibility,
 )
+from apviso.protocol.timers import Timers
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId, Wire
 from apviso.server.health import Health
 from apviso.server.reports import as_markdown, formats
 from apviso.server.reports.document import build, summary
+from apviso.server.runners.presence import PresencePolicy, limits_of
 
 NOW = datetime(2026, 5, 3, 9, 15, 32, tzinfo=UTC)
 RUNNER, TARGET = RunnerId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c01"), TargetId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c02")
@@ -304,7 +306,18 @@ ANSWERS: tuple[Wire, ...] = (
     runners.RunnerList(runners=[RUNNER_SHOWN], readiness=READY, total=1),
     runners.RunnerAnswer(runner=RUNNER_SHOWN),
     runners.RunnerHistory(
-        intervals=[runners.StatusInterval(status=RunnerStatus.ONLINE, reasons=[], since=NOW, until=None)], uptime_ratio=1, heartbeat_gaps=[]
+        intervals=[runners.StatusInterval(status=RunnerStatus.ONLINE, reasons=[], since=NOW, until=None)],
+        uptime_ratio=1,
+        heartbeat_gaps=[],
+        limits=limits_of(PresencePolicy(Timers(), NOW)),
+    ),
+    runners.UptimeList(
+        since=NOW - timedelta(hours=24), bar_seconds=900, runners=[runners.RunnerUptime(id=RUNNER, bars="-" * 40 + "o" * 56)], **FIRST
+    ),
+    runners.TokenOutcomeAnswer(
+        outcome=runners.TokenOutcome(
+            **ENROLLMENT.model_dump(), status=runners.TokenStatus.USED, ended_at=NOW + timedelta(minutes=4), runner_id=RUNNER
+        )
     ),
     runners.IssuedEnrollmentToken(token=f"apve_{PREFIX}_redacted", token_prefix=PREFIX, expires_at=NOW + timedelta(minutes=30)),
     runners.EnrollmentTokenAnswer(enrollment_token=ENROLLMENT),

@@ -22,6 +22,7 @@ from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
 from apviso.server.throttle import Throttle
+from apviso.server.timekeeping import Timekeeper
 from apviso.server.typesetting.process import Typesetter
 from apviso.server.vault import Vault
 from apviso.server.waiting import Waiting
@@ -33,6 +34,8 @@ class Resources:
 
     settings: Settings
     database: Database
+    # Tells when the host's clock was set; None where the time comes from elsewhere.
+    timekeeper: Timekeeper | None
     signals: Signals
     key_throttle: Throttle
     daemon_throttle: Throttle

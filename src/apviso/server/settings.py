@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
-from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apviso.protocol.timers import Timers
@@ -77,6 +77,10 @@ def _sealing_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _none_if_empty(told: object) -> object:
+    return None if told == "" else told
+
+
 def _readable(file: Path | None) -> Path | None:
     if file is not None and not file.is_file():
         raise ValueError("there is no such file")
@@ -102,6 +106,19 @@ class Settings(BaseSettings):
     daemon_requests_per_minute: Annotated[int, Field(ge=1)] = Field(1200, description="Daemon requests a minute for each runner.")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(1024**2, description="Largest request body.")
     max_events_body_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024**2, description="Largest body of a batch of scan events.")
+    max_head_bytes: Annotated[int, Field(ge=4096)] = Field(32 * 1024, description="Largest request line with all headers.")
+    request_head_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="How long request line and headers may take to arrive; a new connection that says nothing is closed then, too."
+    )
+    request_body_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a request body may take to arrive, from its first byte to its last."
+    )
+    answer_stalled_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a client may take nothing of an answer that waits for it, a stream included, before it is cut off."
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        50_000, description="Connections at once, as far as open files allow; one beyond is closed. Each runner keeps two."
+    )
     max_parked_requests: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
     )
@@ -135,6 +152,11 @@ class Settings(BaseSettings):
     )
     pdf_reports: bool = Field(True, description="Whether reports are also made as PDF, which needs the extra `pdf`.")
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
+    minimum_runner_version_from: Annotated[AwareDatetime | None, BeforeValidator(_none_if_empty)] = Field(
+        None,
+        description="From when on they may not, such as `2026-09-01T00:00:00Z`; until then they are reported as deprecated, with this "
+        "time. Without it, at once. A scan that runs is never ended for its runner's version.",
+    )
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")
     presence_flush_seconds: Annotated[float, Field(ge=0, le=10)] = Field(

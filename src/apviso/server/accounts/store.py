@@ -14,7 +14,8 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.accounts.roles import Role
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import OrganizationRow, SessionRow, SignInLinkRow, UserRow
+from apviso.server.db.people_schema import SessionRow, SignInLinkRow, UserRow
+from apviso.server.db.schema import OrganizationRow
 
 # A read of a page is no write: when somebody was last seen is written at most this often.
 TOUCH_EVERY = timedelta(minutes=1)

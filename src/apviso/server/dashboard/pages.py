@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from apviso.server.dashboard import audit, live, overview, runners, scans, settings, sign_in, targets, webhooks
+from apviso.server.dashboard import (
+    audit,
+    enrolling,
+    live,
+    overview,
+    runner_actions,
+    runners,
+    scans,
+    settings,
+    sign_in,
+    targets,
+    webhooks,
+)
 
+# Adding a runner comes before one runner: `/runners/add` is none.
+RUNNERS = (enrolling.router, runner_actions.router, runners.router)
 ROUTERS = (
     sign_in.router,
     live.router,
     overview.router,
-    runners.router,
+    *RUNNERS,
     targets.router,
     scans.router,
     webhooks.router,

@@ -22,7 +22,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-STATIC = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "scan-log.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_SCRIPTS = ("dashboard.js", "add-runner.js", "scan-log.js")
+STATIC = {"dashboard.css": "text/css", "icon.svg": "image/svg+xml"} | dict.fromkeys(_SCRIPTS, "text/javascript")
 # Marks that turn the direction of what follows, or hide: shown by their number.
 _HIDDEN = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF)
 _MARKS = {code: f"⟨U+{code:04X}⟩" for code in _HIDDEN}

@@ -53,13 +53,16 @@ async def show_scan(id: str, visitor: Visiting, attempt: Number = 0, page: int =
     attempts = await visitor.api.scans.attempts(id)
     shown = next((one for one in attempts if one.number == (attempt or scan.attempt)), attempts[-1] if attempts else None)
     findings = await visitor.api.scans.findings_page(id, max(1, page), FINDINGS_PER_PAGE)
-    report = await _report(visitor, id) if has_ended else None
+    report, why_none = await _report(visitor, id) if has_ended else (None, "")
+    is_settled = report is not None or bool(why_none)
     retested = (await visitor.api.scans.retest(id)) if scan.is_retest else None
     return visitor.page(
         "scans/one.html.j2",
-        live="" if has_ended else "scan finding",
+        live="" if is_settled else "scan finding report",
         scan=scan,
         has_ended=has_ended,
+        is_settled=is_settled,
+        why_none=why_none,
         attempts=attempts,
         shown=shown,
         findings=findings,
@@ -90,6 +93,7 @@ async def show_log(id: str, visitor: Visiting, attempt: Number = 0, after: Numbe
         after=after,
         last=log.last_seq,
         total=shown.last_seq if shown else 0,
+        missing_end=next((gap for gap in log.gaps if gap.count is None), None),
         per_page=LINES_PER_PAGE,
         level=level,
         levels=LEVELS,
@@ -156,8 +160,17 @@ def _file(id: str, kind: str) -> Call[Answered]:
     return Call("GET", path, lambda answered: answered, headers=(("accept", "*/*"),), seconds=REPORT_SECONDS)
 
 
-async def _report(visitor: Visitor, id: str) -> ReportDocument:
-    return ReportDocument.model_validate_json((await visitor.api.perform(_file(id, "json"))).content)
+async def _report(visitor: Visitor, id: str) -> tuple[ReportDocument | None, str]:
+    """The report, or why there will be none; neither while it is made."""
+    try:
+        answered = await visitor.api.perform(_file(id, "json"))
+    except NotYet:
+        return None, ""
+    except ApvisoError as error:
+        if error.code != "report_not_made":
+            raise
+        return None, error.detail
+    return ReportDocument.model_validate_json(answered.content), ""
 
 
 async def _retest_page(

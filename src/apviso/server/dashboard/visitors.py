@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers
 
 from apviso.protocol.tokens import Token
-from apviso.server.access import Caller
+from apviso.server.access import CREDENTIALS, Caller
 from apviso.server.accounts import signing_in, store
 from apviso.server.accounts.roles import Role, scopes_of
 from apviso.server.accounts.signing_in import Browser
@@ -185,6 +185,7 @@ async def _visitor(visitor: MaybeVisiting) -> Visitor:
     return visitor
 
 
+CREDENTIALS[_visitor] = ("session",)
 Visiting = Annotated[Visitor, Depends(_visitor)]
 
 

@@ -97,6 +97,15 @@ class Replica:
         return self._keeps_house and not self._connection.is_closed()
 
     @property
+    def is_among_others(self) -> bool:
+        """Whether one of the others keeps house, as far as is known without asking; a process that is cut off knows nothing of them."""
+        return not self._is_alone and not self._keeps_house and self._connection is not None and not self._connection.is_closed()
+
+    def grant_amnesty(self) -> None:
+        """By this process alone: its clock was set, and nobody's silence can be told from that."""
+        self.amnesty_until = self._clock() + self._amnesty
+
+    @property
     def is_keeping_house(self) -> bool:
         """As `keeps_house` last found, without asking."""
         return self._is_alone or (self._keeps_house and self._connection is not None and not self._connection.is_closed())

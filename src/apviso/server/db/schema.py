@@ -1,4 +1,4 @@
-"""All tables. Columns say what is kept; which change is allowed is decided by the slices' rules."""
+"""All tables but those of people (`people_schema`). Columns say what is kept; which change is allowed is decided by the slices' rules."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId
+from apviso.server.db import people_schema  # noqa: F401  # its tables are among METADATA
 from apviso.server.db.base import Table
 
+# With those of `people_schema`.
 METADATA = Table.metadata
 _ID = String(36)
 _IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
@@ -24,6 +26,7 @@ _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 _IS_OPEN = text("status IN ('pending', 'held')")
+_IS_OF_RUNNER = text("subject_type = 'runner'")
 _IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
@@ -53,52 +56,6 @@ class ApiKeyRow(Table):
     revoked_at: Mapped[datetime | None]
     # That it runs out soon is told once.
     expiry_told_at: Mapped[datetime | None]
-
-
-class UserRow(Table):
-    """A person who may sign in. Without a password, by a link or by a provider of identities alone."""
-
-    __tablename__ = "users"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"), index=True)
-    # In lower case. One over all organizations: whoever signs in names no organization.
-    email: Mapped[str] = mapped_column(String(254), unique=True)
-    name: Mapped[str] = mapped_column(String(120))
-    role: Mapped[str] = mapped_column(String(10))
-    password_argon2: Mapped[str | None] = mapped_column(String(200))
-    # Who this is at the provider of identities, once they have come from there.
-    oidc_subject: Mapped[str | None] = mapped_column(String(255), unique=True)
-    created_at: Mapped[datetime]
-    last_sign_in_at: Mapped[datetime | None]
-
-
-class SessionRow(Table):
-    """A browser that somebody has signed in with. A session that ended is gone."""
-
-    __tablename__ = "sessions"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    prefix: Mapped[str] = mapped_column(String(12), unique=True)
-    secret_sha256: Mapped[str] = mapped_column(String(64))
-    address: Mapped[str] = mapped_column(String(64))
-    user_agent: Mapped[str] = mapped_column(String(300))
-    created_at: Mapped[datetime]
-    last_seen_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class SignInLinkRow(Table):
-    """A link that works once: for a user to choose a password, or for whoever has it to become an owner."""
-
-    __tablename__ = "sign_in_links"
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    prefix: Mapped[str] = mapped_column(String(12), unique=True)
-    secret_sha256: Mapped[str] = mapped_column(String(64))
-    # Of the owner that the link makes; without one, the organization is made as well.
-    organization_id: Mapped[OrganizationId | None] = mapped_column(ForeignKey("organizations.id"))
-    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class LicenseRow(Table):
@@ -137,6 +94,8 @@ class TargetRow(Table):
     scan_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     window_opens_at: Mapped[datetime | None] = mapped_column(index=True)
     window_closes_at: Mapped[datetime | None] = mapped_column(index=True)
+    # When one of them next opens or closes, which is to be told.
+    window_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -183,7 +142,12 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    # Why it is or was last kept from scans, until one has shown that it works; what failed before somebody trusted it counts no more.
+    quarantine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    trusted_at: Mapped[datetime | None]
     maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
+    # When one of them next opens or closes: readiness is judged anew then.
+    maintenance_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.
@@ -198,6 +162,8 @@ class RunnerRow(Table):
     health: Mapped[dict[str, Any]]
     boot_id: Mapped[str | None] = mapped_column(String(128))
     previous_boot_id: Mapped[str | None] = mapped_column(String(128))
+    # The latest of its boots, with the addresses that they spoke from.
+    boots: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     beat_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     claim_poll_age_ms: Mapped[int | None] = mapped_column(BigInteger)
     duplicate_seen_at: Mapped[datetime | None]
@@ -299,8 +265,12 @@ class ScanRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    # When its report was written; whoever sets it writes it.
+    # When its report was written, or given up; whoever sets it does so.
     reported_at: Mapped[datetime | None]
+    # How often it could not be written, and when it is tried again; in the end why it was given up.
+    report_failures: Mapped[int | None]
+    report_due_at: Mapped[datetime | None]
+    report_given_up: Mapped[str | None] = mapped_column(String(300))
 
 
 class AttemptRow(Table):
@@ -330,6 +300,8 @@ class AttemptRow(Table):
     preflight: Mapped[dict[str, Any] | None]
     runtime_metadata: Mapped[dict[str, Any] | None]
     last_seq: Mapped[int]
+    # Which of its events stand for others that are missing, as the log's answer has them.
+    log_gaps: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(30))
     finish: Mapped[dict[str, Any] | None]
@@ -381,6 +353,9 @@ class ScheduleRow(Table):
     enabled: Mapped[bool]
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
     decided_at: Mapped[datetime] = mapped_column(index=True)
+    # The run that could not be started when it was due and is to be caught up, and when somebody next tries.
+    owed_due_at: Mapped[datetime | None]
+    owed_try_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime]
 
 
@@ -448,8 +423,11 @@ class ReportRow(Table):
     domain: Mapped[str] = mapped_column(String(300))
     written_at: Mapped[datetime]
     summary: Mapped[dict[str, Any]]
-    # Zero once its PDF is there, or was tried too often.
+    # Zero once its PDF is there, or was tried too often; after a try that failed it is left alone until it is due.
     pdf_tries_left: Mapped[int]
+    pdf_due_at: Mapped[datetime | None]
+    # Why, for each format that could not be made.
+    not_made: Mapped[dict[str, Any] | None]
 
 
 class ReportFileRow(Table):
@@ -491,7 +469,10 @@ class RetestRow(Table):
 
 class AuditRow(Table):
     __tablename__ = "audit_events"
-    __table_args__ = (Index(None, "organization_id", "at"),)
+    __table_args__ = (
+        Index(None, "organization_id", "at"),
+        Index("ix_audit_events_of_runner", "subject_id", "at", sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER),
+    )
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     at: Mapped[datetime]

@@ -89,6 +89,7 @@ class AttemptFacts:
     ended_at: datetime | None
     end_reason: EndReason | None
     finish: dict[str, Any] | None
+    log_gaps: list[Any] | None = None
 
     @classmethod
     def of(cls, row: RowMapping) -> Self:

@@ -48,6 +48,7 @@ from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.scans import starting, store
 from apviso.server.scans.ending import conclude, tell
 from apviso.server.scans.facts import ScanFacts
+from apviso.server.scans.gaps import gaps_of
 from apviso.server.scans.lifecycle import cancelled
 from apviso.server.scans.proofs import looked_again
 from apviso.server.scans.view import attempt as shown_attempt
@@ -118,10 +119,13 @@ async def list_scans(
     page: Scrolled,
     status: StatusFilter | None = None,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
+    runner_id: Annotated[str | None, Query(alias="runnerId", max_length=64)] = None,
 ) -> ScanList:
-    """Newest first. `status` also takes `queued` and `provisioning`. `cursor` goes on where `nextCursor` of an answer says."""
+    """Newest first. `status` also takes `queued` and `provisioning`; with `runnerId`, scans that this runner has had in hand.
+
+    `cursor` goes on where `nextCursor` of an answer says."""
     wanted = None if status is None else _ALIASES.get(status) or ScanStatus(status)
-    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page)
+    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page, runner_id)
     shown, after = page.cut(scans, store.cursor_after)
     return ScanList(scans=await show(work, plant, shown), next_cursor=after, **page.counted(total))
 
@@ -195,7 +199,9 @@ async def read_scan_log(
     after = after if attempt in (None, wanted) else 0
     events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan.id, wanted, after, limit)]
     last_seq = events[-1]["seq"] if events else after
-    return ScanLog(attempt=wanted, events=events, last_seq=last_seq, next_cursor=cursor_at(wanted, last_seq))
+    told = await store.find_attempt(work, scan.id, wanted)
+    gaps = gaps_of(told) if told is not None else []
+    return ScanLog(attempt=wanted, events=events, last_seq=last_seq, next_cursor=cursor_at(wanted, last_seq), gaps=gaps)
 
 
 async def _follow(

@@ -39,6 +39,7 @@ from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, FindingRow, RunnerRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page, cursor_at, place_of
+from apviso.server.scans.breaker import Ending
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.matching import WaitingScan
 from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
@@ -48,6 +49,8 @@ from apviso.server.signals import runner_topic
 _SCAN = cast(Table, ScanRow.__table__)
 # Events in one answer of a log.
 LOG_BATCH = 1_000
+# Attempts that are looked back at to see whether a runner works.
+MAX_ENDINGS = 50
 # Late batches kept of one lost attempt: evidence, not a second log.
 MAX_SUPERSEDED_BATCHES = 200
 
@@ -130,7 +133,7 @@ async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) 
 
 
 async def list_scans(
-    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page
+    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page, runner_id: str | None = None
 ) -> tuple[list[ScanFacts], int]:
     """Newest first (as many as the page fetches), and how many there are in all."""
     wanted: list[ColumnElement[bool]] = [ScanRow.organization_id == organization_id]
@@ -138,6 +141,8 @@ async def list_scans(
         wanted.append(ScanRow.status == status)
     if target_id is not None:
         wanted.append(ScanRow.target_id == target_id)
+    if runner_id is not None:
+        wanted.append(ScanRow.id.in_(select(AttemptRow.scan_id).where(AttemptRow.runner_id == runner_id)))
     total = await work.db.scalar(select(func.count()).select_from(ScanRow).where(*wanted))
     if page.cursor is not None:
         wanted.append(tuple_(ScanRow.created_at, ScanRow.id) < place_of(page.cursor, _PLACE))
@@ -363,6 +368,30 @@ async def find_live(work: Work, scan: ScanFacts) -> AttemptFacts | None:
     return attempt if attempt is not None and attempt.ended_at is None else None
 
 
+async def list_endings(work: Work, latest: AttemptFacts, since: datetime) -> list[Ending]:
+    """How the runner's other attempts ended since then, the latest first."""
+    rows = await work.db.execute(
+        select(AttemptRow.__table__)
+        .where(AttemptRow.runner_id == latest.runner_id, AttemptRow.ended_at >= since, AttemptRow.end_reason.is_not(None))
+        .where(or_(AttemptRow.scan_id != latest.scan_id, AttemptRow.number != latest.number))
+        .order_by(AttemptRow.ended_at.desc(), AttemptRow.assigned_at.desc(), AttemptRow.number.desc())
+        .limit(MAX_ENDINGS)
+    )
+    return [
+        Ending(
+            row["scan_id"],
+            row["number"],
+            row["target_id"],
+            EndReason(row["end_reason"]),
+            (row["finish"] or {}).get("errorMessage"),
+            row["assigned_at"],
+            row["started_at"],
+            row["ended_at"],
+        )
+        for row in rows.mappings()
+    ]
+
+
 async def has_worked_on(work: Work, scan_id: ScanId, runner_id: RunnerId) -> bool:
     found = select(AttemptRow.number).where(AttemptRow.scan_id == scan_id, AttemptRow.runner_id == runner_id).limit(1)
     return await work.db.scalar(found) is not None
@@ -425,11 +454,19 @@ async def add_events(work: Work, attempt: AttemptFacts, events: Sequence[ScanEve
             "seq": event.seq,
             "at": event.at,
             "type": event.type,
-            "body": event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"}),
+            "body": _body(event),
         }
         for event in events
     ]
     await work.db.execute(insert(ScanEventRow), rows)
+
+
+def _body(event: ScanEvent) -> dict[str, Any]:
+    body = event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"})
+    if body.get("missing", body) is None:
+        # Of most lines nothing is missing, and nobody need read so.
+        del body["missing"]
+    return body
 
 
 async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[str]) -> None:

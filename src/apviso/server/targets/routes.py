@@ -35,7 +35,7 @@ from apviso.server.errors import (
 from apviso.server.idempotency import Idempotent
 from apviso.server.licensing import store as licensing
 from apviso.server.licensing.current import current_license
-from apviso.server.localtime import keep_windows
+from apviso.server.localtime import keep_windows, next_turn
 from apviso.server.organizations import store as organizations
 from apviso.server.paging import Paged
 from apviso.server.resources import Plant, Reading, Writing
@@ -109,7 +109,8 @@ async def edit_target(
     values = _changes(target, edit)
     if patch.scan_windows is not None and of_wire(patch.scan_windows) != target.scan_windows:
         windows = of_wire(patch.scan_windows)
-        values |= {"scan_windows": keep_windows(windows), **stretch(windows, work.now)}
+        turns_at = next_turn(windows, work.now)
+        values |= {"scan_windows": keep_windows(windows), "window_turns_at": turns_at, **stretch(windows, work.now)}
         work.hints.add(jobs_topic(caller.organization_id))
     if values:
         await store.edit(work, caller.organization_id, target.id, **values)
@@ -140,6 +141,7 @@ def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) ->
         scan_windows=windows,
         window_opens_at=open_stretch["window_opens_at"],
         window_closes_at=open_stretch["window_closes_at"],
+        window_turns_at=next_turn(windows, work.now),
         verified_at=None,
         last_scan_at=None,
         created_at=work.now,

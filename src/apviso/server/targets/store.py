@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
@@ -17,13 +17,10 @@ from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import FindingRow, RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
-from apviso.server.localtime import keep_windows, read_windows
+from apviso.server.localtime import FURTHEST_WINDOW, keep_windows, read_windows
 from apviso.server.paging import Page
 from apviso.server.targets.facts import KnownTarget as KnownTarget
 from apviso.server.targets.proof import FRESH_FOR
-
-# Windows come again every week.
-FURTHEST_WINDOW = timedelta(days=8)
 
 
 def _wire(target: KnownTarget, open_findings: FindingCounts) -> Target:
@@ -184,6 +181,19 @@ async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
     is_stale = or_(TargetRow.window_closes_at <= work.now, TargetRow.window_opens_at > work.now + FURTHEST_WINDOW)
     rows = await work.db.execute(select(TargetRow.__table__).where(is_stale).order_by(TargetRow.id).limit(most))
     return [_known(row) for row in rows.mappings()]
+
+
+async def list_turned(work: Work, most: int) -> list[KnownTarget]:
+    """Targets of every organization whose windows have opened or closed, the first to do so first."""
+    is_over = or_(TargetRow.window_turns_at <= work.now, TargetRow.window_turns_at > work.now + FURTHEST_WINDOW)
+    rows = await work.db.execute(select(TargetRow.__table__).where(is_over).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
+    return [_known(row) for row in rows.mappings()]
+
+
+async def turn(work: Work, target: KnownTarget, turns_at: datetime | None) -> bool:
+    """Note when its windows turn next, unless somebody has changed them or noted it meanwhile."""
+    same = (TargetRow.id == target.id, TargetRow.window_turns_at == target.window_turns_at)
+    return (await work.db.execute(update(TargetRow).where(*same).values(window_turns_at=turns_at))).rowcount == 1
 
 
 async def remove(work: Work, organization_id: OrganizationId, target_id: TargetId) -> bool:

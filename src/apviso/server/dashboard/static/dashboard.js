@@ -72,7 +72,7 @@ function take(here, there) {
   if (here.matches("input, select, textarea")) return; // what somebody is writing stays
   for (const { name, value } of [...there.attributes]) if (here.getAttribute(name) !== value) here.setAttribute(name, value);
   for (const { name } of [...here.attributes]) if (!there.hasAttribute(name) && name !== "open" && name !== "class") here.removeAttribute(name);
-  if (here.matches("tr[id], li[id], p[id]")) glow(here);
+  if (here.matches("tr[id], li[id], p[id]") && told(here) !== told(there)) glow(here);
   const named = new Map([...here.children].filter((one) => one.id).map((one) => [one.id, one]));
   let at = here.firstChild;
   for (const node of [...there.childNodes]) {
@@ -90,6 +90,13 @@ function take(here, there) {
     if (!(at.dataset && "keep" in at.dataset)) at.remove();
     at = next;
   }
+}
+
+// What an element says, but for ages and charts: those move all the time, and that is no news.
+function told(element) {
+  const copy = element.cloneNode(true);
+  for (const moving of copy.querySelectorAll("time, svg")) moving.remove();
+  return copy.textContent.replace(/\s+/g, " ");
 }
 
 function glow(element) {
@@ -143,6 +150,12 @@ document.addEventListener("click", async (click) => {
   dialog.showModal();
 });
 
+// Menus of rows close when somebody does something else
+
+document.addEventListener("click", (click) => {
+  for (const menu of document.querySelectorAll(".menu details[open]")) if (!menu.contains(click.target) || click.target.closest("a")) menu.open = false;
+});
+
 // Copying
 
 document.addEventListener("click", async (click) => {
@@ -162,6 +175,20 @@ document.addEventListener("click", async (click) => {
 
 // Forms that filter search while one types
 
-for (const form of document.querySelectorAll("form.filters")) {
+for (const form of document.querySelectorAll("form.filters:not([data-while-typing])")) {
   form.addEventListener("change", () => form.requestSubmit());
+}
+
+// And those that do so in place, while one writes
+
+for (const form of document.querySelectorAll("form[data-while-typing]")) {
+  let pause = 0;
+  form.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+      history.replaceState(null, "", `?${asked}`);
+      refresh();
+    }, 200);
+  });
 }
