@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from apviso.client.calls import Answered, Call, segment
 from apviso.client.errors import ApvisoError, Conflict, Forbidden, InvalidRequest, LicenseRefused, NotYet
 from apviso.protocol.limits import PRESETS
-from apviso.protocol.reports import ReportDocument
+from apviso.protocol.reports import ReportComparison, ReportCoverage
 from apviso.protocol.scans import Attempt, NewScan, Scan
 from apviso.protocol.states import FINAL_STATUSES, ScanStatus
+from apviso.protocol.wire import Wire
 from apviso.server.dashboard.forms import errors_of
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.scan_words import ENDINGS, LEVELS, LONGEST_LINE, lines_of
@@ -34,6 +35,15 @@ FILE_HEADERS = ("content-type", "content-disposition", "content-security-policy"
 SAID_THERE = (InvalidRequest, Conflict, Forbidden, LicenseRefused)
 Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Ids = Annotated[list[str], Query(max_length=FINDINGS_PER_PAGE)]
+
+
+class Outcome(Wire):
+    """What the page tells of a report; its findings are listed as they stand now."""
+
+    headline: str
+    summary: list[str]
+    coverage: ReportCoverage
+    comparison: ReportComparison | None
 
 
 @router.get("")
@@ -160,7 +170,7 @@ def _file(id: str, kind: str) -> Call[Answered]:
     return Call("GET", path, lambda answered: answered, headers=(("accept", "*/*"),), seconds=REPORT_SECONDS)
 
 
-async def _report(visitor: Visitor, id: str) -> tuple[ReportDocument | None, str]:
+async def _report(visitor: Visitor, id: str) -> tuple[Outcome | None, str]:
     """The report, or why there will be none; neither while it is made."""
     try:
         answered = await visitor.api.perform(_file(id, "json"))
@@ -170,7 +180,7 @@ async def _report(visitor: Visitor, id: str) -> tuple[ReportDocument | None, str
         if error.code != "report_not_made":
             raise
         return None, error.detail
-    return ReportDocument.model_validate_json(answered.content), ""
+    return Outcome.model_validate_json(answered.content), ""
 
 
 async def _retest_page(
