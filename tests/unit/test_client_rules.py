@@ -80,6 +80,12 @@ def test_wait_with_much_time_left_outlives_a_control_plane_that_is_updated(secon
     assert (seconds_until_given_up(second) > 45) == outlives
 
 
+def test_several_values_of_one_filter_are_written_one_by_one() -> None:
+    query = query_of({"user_status": ("open", "fixed"), "target_id": None, "limit": 5, "severity": []})
+
+    assert query == (("userStatus", "open"), ("userStatus", "fixed"), ("limit", "5"))
+
+
 def test_create_carries_a_key_of_its_own_and_may_be_repeated() -> None:
     calls = [create("/targets", NewTarget(domain="a.example"), TargetAnswer) for _ in range(2)]
 

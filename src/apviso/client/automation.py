@@ -54,6 +54,10 @@ class Schedules(Resource[Way]):
     def delete(self, schedule_id: str) -> Call[None]:
         return remove(f"/schedules/{segment(schedule_id)}")
 
+    @Endpoint
+    def page_of_runs(self, schedule_id: str, page: int = 1, limit: int = 50) -> Call[ScheduleRunList]:
+        return get(f"/schedules/{segment(schedule_id)}/runs", ScheduleRunList, page=page, limit=limit)
+
     @Each
     def runs(self, schedule_id: str) -> Listing[ScheduleRunList, ScheduleRun]:
         """What became of each run that was due, newest first."""

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Generic, TypedDict, Unpack
+from typing import Generic
 
 from apviso.client import waiting
 from apviso.client.automation import Schedules, Webhooks
 from apviso.client.calls import Call, act, change, create, download, get, query_of, remove, segment
 from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Transport, Walk, Way
+from apviso.client.flaws import Findings
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
 from apviso.protocol.findings import (
     Finding,
-    FindingAnswer,
-    FindingHistory,
     FindingList,
-    FindingStatusPatch,
     RetestAnswer,
-    StatusChange,
 )
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
@@ -42,7 +39,19 @@ from apviso.protocol.runners import (
     TokenOutcomeAnswer,
     UptimeList,
 )
-from apviso.protocol.scans import Attempt, AttemptList, CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import (
+    Attempt,
+    AttemptList,
+    CreatedScan,
+    NewScan,
+    Report,
+    ReportAnswer,
+    Scan,
+    ScanAnswer,
+    ScanList,
+    ScanLoad,
+    ScanLog,
+)
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
 from apviso.protocol.verification import Organization as OrganizationSettings
@@ -57,24 +66,19 @@ from apviso.protocol.verification import (
 VERIFY_SECONDS = 45.0
 
 
-class Filters(TypedDict, total=False):
-    """Which findings; a list takes those of each of its values. `q` is looked for in title and address."""
-
-    severity: Severity | Sequence[Severity] | None
-    user_status: UserStatus | Sequence[UserStatus] | None
-    target_id: str | Sequence[str] | None
-    cwe_id: int | Sequence[int] | None
-    detector: str | Sequence[str] | None
-    first_seen_since: datetime | None
-    last_seen_since: datetime | None
-    q: str | None
-
-
 class Runners(Resource[Way]):
     @Endpoint
-    def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
-        """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
-        return get("/runners", RunnerList, status=status, label=label, name=name)
+    def list(
+        self,
+        *,
+        status: RunnerStatus | None = None,
+        label: str | None = None,
+        name: str | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+    ) -> Call[RunnerList]:
+        """All of them, or one page, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
+        return get("/runners", RunnerList, status=status, label=label, name=name, page=page, limit=limit)
 
     @Endpoint
     def page(
@@ -247,6 +251,11 @@ class Scans(Resource[Way]):
         return get(f"{_of_scan(scan_id)}/attempts", AttemptList).then(lambda answer: answer.attempts)
 
     @Endpoint
+    def load(self) -> Call[ScanLoad]:
+        """Slots in use and scans that waited, over the last 24 h."""
+        return get("/scans/load", ScanLoad)
+
+    @Endpoint
     def log(
         self, scan_id: str, *, after: int = 0, attempt: int | None = None, of: int | None = None, limit: int | None = None
     ) -> Call[ScanLog]:
@@ -289,36 +298,6 @@ class Scans(Resource[Way]):
     def report_file(self, scan_id: str, kind: str) -> Call[bytes]:
         """The report as a file: `html`, `pdf`, `sarif`, `csv`, `json` or `md`. Raises NotYet until the scan has ended."""
         return download(f"{_of_scan(scan_id)}/report.{segment(kind)}", "*/*")
-
-
-class Findings(Resource[Way]):
-    @Endpoint
-    def page(self, page: int = 1, limit: int = 50, *, sort: str | None = None, **filters: Unpack[Filters]) -> Call[FindingList]:
-        """`sort` is `severity`, `firstSeen` or `lastSeen`, with `-` for the worst or latest first."""
-        return get("/findings", FindingList, page=page, limit=limit, sort=sort, **filters)
-
-    @Each
-    def all(self, **filters: Unpack[Filters]) -> Listing[FindingList, Finding]:
-        """Over all scans, worst first."""
-        return listing("/findings", FindingList, lambda answer: answer.findings, **filters)
-
-    @Endpoint
-    def table(self, **filters: Unpack[Filters]) -> Call[bytes]:
-        """All that match as one CSV file."""
-        return download("/findings", "text/csv", format="csv", **filters)
-
-    @Endpoint
-    def get(self, finding_id: str) -> Call[Finding]:
-        return get(_of_finding(finding_id), FindingAnswer).then(lambda answer: answer.finding)
-
-    @Endpoint
-    def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
-        return change(f"{_of_finding(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
-
-    @Each
-    def history(self, finding_id: str) -> Listing[FindingHistory, StatusChange]:
-        """What became of it, newest first."""
-        return listing(f"{_of_finding(finding_id)}/history", FindingHistory, lambda answer: answer.history)
 
 
 class ApiKeys(Resource[Way]):

@@ -129,6 +129,20 @@ class ScanLog(Wire):
     gaps: list[LogGap] = []
 
 
+class Load(Wire):
+    """How many slots of runners were in use at a moment, and how many scans waited."""
+
+    at: Instant
+    running: int
+    queued: int
+
+
+class ScanLoad(Wire):
+    """Oldest first; the last moment is now."""
+
+    moments: list[Load]
+
+
 class Report(Wire):
     markdown_content: str
     pdf_url: str | None

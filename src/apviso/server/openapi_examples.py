@@ -216,6 +216,14 @@ STATUS_CHANGE = findings.StatusChange(
     scan_id=None,
 )
 REPORT = build(SCAN_SHOWN, TARGET_SENT, [FINDING_SHOWN], None, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
+SCHEDULE_RUN = schedules.ScheduleRun(
+    due_at=NOW,
+    judged_at=NOW,
+    outcome=schedules.RunOutcome.SKIPPED,
+    reason_code="scan_already_active",
+    reason="A scan of this target is active already.",
+    scan_id=None,
+)
 SCHEDULE_SHOWN = schedules.DetailedSchedule(
     id=SCHEDULE,
     target_id=TARGET,
@@ -234,14 +242,7 @@ SCHEDULE_SHOWN = schedules.DetailedSchedule(
     next_run_at=datetime(2026, 5, 10, 0, 30, tzinfo=UTC),
     next_runs=[datetime(2026, 5, 10, 0, 30, tzinfo=UTC) + timedelta(weeks=number) for number in range(5)],
     created_at=NOW,
-)
-SCHEDULE_RUN = schedules.ScheduleRun(
-    due_at=NOW,
-    judged_at=NOW,
-    outcome=schedules.RunOutcome.SKIPPED,
-    reason_code="scan_already_active",
-    reason="A scan of this target is active already.",
-    scan_id=None,
+    last_run=SCHEDULE_RUN,
 )
 API_KEY = access.ApiKey(
     id=KEY,
@@ -349,6 +350,7 @@ ANSWERS: tuple[Wire, ...] = (
             )
         ]
     ),
+    scans.ScanLoad(moments=[scans.Load(at=NOW, running=1, queued=2)]),
     scans.ScanLog(
         attempt=1,
         events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}],
@@ -371,6 +373,10 @@ ANSWERS: tuple[Wire, ...] = (
     findings.FindingAnswer(finding=FINDING_SHOWN),
     findings.FindingList(findings=[FINDING_SHOWN], **FIRST),
     findings.FindingHistory(history=[STATUS_CHANGE], **FIRST),
+    findings.FindingLooks(
+        looks=[findings.Look(scan_id=SCAN, ended_at=NOW, status=ScanStatus.COMPLETED, is_retest=False, complete=True, seen=True)]
+    ),
+    findings.FindingTrend(days=[findings.DayOfFindings(day=NOW.date(), counts=findings.FindingCounts(high=1))]),
     findings.RetestAnswer(
         results=[
             findings.RetestResult(

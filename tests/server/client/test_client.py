@@ -22,7 +22,7 @@ from apviso.protocol.access import NewApiKey
 from apviso.protocol.findings import FindingStatusPatch
 from apviso.protocol.runners import NewEnrollmentToken, Pause, RunnerPatch
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, UserStatus, Visibility
+from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, Severity, UserStatus, Visibility
 from apviso.protocol.targets import NewTarget, TargetPatch
 from apviso.protocol.tokens import Namespace, new_token
 from tests.server.api.test_every_operation import PEOPLE
@@ -58,6 +58,10 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
         attempts, log = await client.scans.attempts(ended.id), await client.scans.log(ended.id, of=1, limit=1)
         page, retested = await client.scans.findings_page(ended.id), await client.scans.retest(ended.id)
         open_of_target = (await client.targets.get(made.id)).open_findings
+        over_time = (await client.scans.load(), await client.findings.trend(), await client.findings.looks(found[0].id))
+        history = await client.findings.history_page(found[0].id)
+        listed = await client.findings.page(severity=[Severity.CRITICAL, Severity.HIGH], q="flaw", sort="-lastSeen")
+        table = await client.findings.table(severity=Severity.HIGH, q="flaw")
         report = await client.scans.report(ended.id)
         quota = await client.organization.quota()
 
@@ -68,6 +72,10 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
     assert [(one.number, one.runner_name, one.last_seq) for one in attempts] == [(1, "runner-1", 1)]
     assert (log.last_seq, [one.title for one in page.findings], retested.results) == (1, ["A flaw"], [])
     assert (ended.target_domain, ended.runner_name, open_of_target.high) == ("localhost:3000", "runner-1", 1)
+    load, trend, looks = over_time
+    assert (len(load.moments), trend.days[-1].counts.high, [look.seen for look in looks.looks]) == (49, 1, [True])
+    assert [change.to_status for change in history.history] == [UserStatus.IN_PROGRESS]
+    assert ([one.id for one in listed.findings], table.count(b"\r\n")) == ([found[0].id], 2)
     assert "A flaw" in report.markdown_content
     assert quota.usage.targets == 1
 

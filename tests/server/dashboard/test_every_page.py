@@ -14,7 +14,7 @@ ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(r
 OPEN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/back", "/set-up", "/static/{name}", "/favicon.ico"}
 CLOSED = [(method, route.path) for route in ROUTES for method in sorted(route.methods or ()) if route.path not in OPEN]
 # Streams, data for scripts, and files.
-NO_PAGES = {"/live"}
+NO_PAGES = {"/live", "/findings/export.csv", "/findings/export.json"}
 NOBODYS = "01a22ae3-0000-7000-8000-000000000000"
 
 

@@ -48,7 +48,9 @@ async def test_run_that_is_due_starts_a_scan(acme: Organization, runner: Runner,
         "scanId": job["scan"]["id"],
     }
     assert (job["scan"]["modelPreset"], job["target"]["id"]) == ("high", target["id"])
-    assert (await acme.get(f"/schedules/{schedule['id']}")).json()["schedule"]["nextRunAt"] == "2026-05-05T02:00:00Z"
+    shown = (await acme.get(f"/schedules/{schedule['id']}")).json()["schedule"]
+    assert (shown["nextRunAt"], shown["lastRun"]) == ("2026-05-05T02:00:00Z", run)
+    assert (await acme.get("/schedules")).json()["schedules"][0]["lastRun"] == run
     events = (await acme.get(f"/audit-events?subjectId={run['scanId']}")).json()["auditEvents"]
     assert events[-1]["actor"] == f"schedule:{schedule['id']}"
 

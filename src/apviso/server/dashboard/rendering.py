@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from apviso.protocol.wire import format_instant
 
@@ -22,7 +22,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-_SCRIPTS = ("dashboard.js", "add-runner.js", "scan-log.js")
+_SCRIPTS = ("dashboard.js", "add-runner.js", "scan-log.js", "findings.js")
 STATIC = {"dashboard.css": "text/css", "icon.svg": "image/svg+xml"} | dict.fromkeys(_SCRIPTS, "text/javascript")
 # Marks that turn the direction of what follows, or hide: shown by their number.
 _HIDDEN = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF)
@@ -69,6 +69,12 @@ def words(code: str) -> str:
     return code.replace("_", " ")
 
 
+def coded(text: str) -> Markup:
+    """What stands between backticks is a command."""
+    parts = str(plain(text)).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
 def moment(at: datetime) -> str:
     """Absolute, with its zone."""
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -84,7 +90,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=plain,
     )
-    env.filters |= {"age": age, "size": size, "number": number, "words": words, "moment": moment, "instant": format_instant}
+    env.filters |= {"age": age, "size": size, "number": number, "words": words, "moment": moment, "instant": format_instant, "coded": coded}
     env.globals["static"] = static_address
     return env
 

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field, TypeAdapter
 
-from apviso.protocol.scans import AttemptList, CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import AttemptList, CreatedScan, NewScan, ScanAnswer, ScanList, ScanLoad, ScanLog
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.protocol.wire import ScanId, format_instant
 from apviso.server.access import Caller, ScansReader, ScansWriter, is_still_valid
 from apviso.server.audit import store as audit
 from apviso.server.blocking import HeldOpen, Shown
+from apviso.server.db import over_time
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     AlreadyIssued,
@@ -128,6 +129,13 @@ async def list_scans(
     scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page, runner_id)
     shown, after = page.cut(scans, store.cursor_after)
     return ScanList(scans=await show(work, plant, shown), next_cursor=after, **page.counted(total))
+
+
+@router.get("/load", responses=responses(*DENIED))
+async def get_scan_load(caller: ScansReader, work: Reading, plant: Plant) -> ScanLoad:
+    """How many slots were in use and how many scans waited, every half hour of the last 24 h."""
+    lived = over_time.longest_life(plant.settings.timers)
+    return ScanLoad(moments=await over_time.read_load(work, caller.organization_id, over_time.moments(work.now), lived))
 
 
 @router.get("/{id}", responses=responses(*DENIED, ScanNotFound, Overloaded), response_model=ScanAnswer)

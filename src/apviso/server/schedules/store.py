@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.schedules import Frequency, IfMissed, ScheduleRun
@@ -155,6 +155,19 @@ async def list_runs(work: Work, schedule: ScheduleFacts, page: Page) -> tuple[li
         select(ScheduleRunRow.__table__).where(mine).order_by(ScheduleRunRow.due_at.desc()).offset(page.offset).limit(page.limit)
     )
     return [ScheduleRun.model_validate(dict(row)) for row in rows.mappings()], total or 0
+
+
+async def list_last_runs(work: Work, ids: Collection[ScheduleId]) -> dict[ScheduleId, ScheduleRun]:
+    """The latest run of each of these schedules that has had one."""
+    latest = (
+        select(ScheduleRunRow.schedule_id, func.max(ScheduleRunRow.due_at).label("due_at"))
+        .where(ScheduleRunRow.schedule_id.in_(ids))
+        .group_by(ScheduleRunRow.schedule_id)
+        .subquery()
+    )
+    is_latest = and_(ScheduleRunRow.schedule_id == latest.c.schedule_id, ScheduleRunRow.due_at == latest.c.due_at)
+    rows = await work.db.execute(select(ScheduleRunRow.__table__).join(latest, is_latest))
+    return {row["schedule_id"]: ScheduleRun.model_validate(dict(row)) for row in rows.mappings()}
 
 
 async def forget_before(work: Work, moment: datetime) -> None:
