@@ -54,7 +54,7 @@ def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             )
         }
         made.call("POST", f"/runners/{fleet['laboratory'].id}/pause", {"note": "kernel update"})
-        places = {}
+        places: dict[str, str] = {}
         for domain in ("shop.internal:8443", "wiki.internal"):
             target = made.call("POST", "/targets", {"domain": domain, "visibility": "private_internal"})["target"]
             wanted = {"targetId": target["id"], "whenUnavailable": "queue", "runnerId": fleet["datacenter-1"].id}

@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 from apviso.server.dashboard.pages import ROUTERS
 from apviso.server.dashboard.rendering import POLICY
 from tests.support.control_plane import Plane
-from tests.support.visitors import Visitor
+from tests.support.visitors import Visitor, forms_of
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 # Of those who are not signed in, and what every page loads.
@@ -15,6 +15,8 @@ OPEN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/back", "/set-up", "/static/{
 CLOSED = [(method, route.path) for route in ROUTES for method in sorted(route.methods or ()) if route.path not in OPEN]
 # Streams, data for scripts, and files.
 NO_PAGES = {"/live", "/findings/export.csv", "/findings/export.json"}
+# What everybody may do, to themselves.
+OWN = {"/sign-out", "/settings/me/password", "/settings/me/sessions/{id}/end"}
 NOBODYS = "01a22ae3-0000-7000-8000-000000000000"
 
 
@@ -47,6 +49,14 @@ async def test_page_says_what_it_may_load(owner: Visitor) -> None:
         assert answer.headers["content-type"] == "text/html; charset=utf-8", path
         assert "<script>" not in answer.text, path
         assert "style=" not in answer.text, path
+
+
+async def test_viewer_can_do_nothing_but_to_themselves(viewer: Visitor) -> None:
+    mark = {"csrf": forms_of((await viewer.get("/")).text)["/sign-out"]["csrf"]}
+    answers = {path: (await viewer.post(at(path), mark)).status_code for method, path in CLOSED if method == "POST" and path not in OWN}
+
+    assert len(answers) > 30
+    assert {path: status for path, status in answers.items() if status != 403} == {}
 
 
 def test_pages_are_no_part_of_the_documented_api() -> None:

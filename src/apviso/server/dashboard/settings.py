@@ -17,7 +17,7 @@ from apviso.server.accounts.roles import Role
 from apviso.server.accounts.signing_in import LINK_VALID, set_up_url
 from apviso.server.dashboard.forms import Form, errors_of
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor, address_of
+from apviso.server.dashboard.visitors import OwnPosted, Post, Posted, Visiting, Visitor, address_of
 from apviso.server.resources import Plant, Reading, Writing
 
 router = page_router("/settings")
@@ -57,7 +57,7 @@ async def show_me(visitor: Visiting, work: Reading) -> Response:
 
 
 @router.post("/me/password")
-async def change_password(posted: Posted, plant: Plant) -> Response:
+async def change_password(posted: OwnPosted, plant: Plant) -> Response:
     visitor, form = posted.visitor, posted.form
     try:
         if not hmac.compare_digest(form.raw("password").encode(), form.raw("again").encode()):
@@ -72,7 +72,7 @@ async def change_password(posted: Posted, plant: Plant) -> Response:
 
 
 @router.post("/me/sessions/{id}/end")
-async def end_session(id: str, posted: Posted, work: Writing) -> Response:
+async def end_session(id: str, posted: OwnPosted, work: Writing) -> Response:
     has_ended = await people.end_session(work, posted.visitor.user, id, posted.visitor.browser)
     return posted.go("/settings/me", "The session has ended." if has_ended else "The session had ended already.")
 

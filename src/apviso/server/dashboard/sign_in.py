@@ -21,7 +21,7 @@ from apviso.server.dashboard.routing import page_router, safe_next
 from apviso.server.dashboard.visitors import (
     AnonymousForm,
     MaybeVisiting,
-    Posted,
+    OwnPosted,
     address_of,
     browser_of,
     drop_errand,
@@ -104,7 +104,7 @@ def _errand(request: Request, plant: Resources) -> tuple[Errand, str]:
 
 
 @router.post("/sign-out")
-async def sign_out(posted: Posted, plant: Plant) -> Response:
+async def sign_out(posted: OwnPosted, plant: Plant) -> Response:
     visitor = posted.visitor
     async with plant.database.writing() as work:
         await store.end_session(work, visitor.user.id, visitor.session.id)

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from apviso.protocol.tokens import Token
 from apviso.server.access import CREDENTIALS, Caller
 from apviso.server.accounts import signing_in, store
+from apviso.server.accounts.errors import NotPermitted
 from apviso.server.accounts.roles import Role, scopes_of
 from apviso.server.accounts.signing_in import Browser
 from apviso.server.accounts.store import KnownSession, Session, User
@@ -189,12 +190,23 @@ CREDENTIALS[_visitor] = ("session",)
 Visiting = Annotated[Visitor, Depends(_visitor)]
 
 
-async def _post(request: Request, visitor: Visiting) -> Post:
+async def _own_post(request: Request, visitor: Visiting) -> Post:
     check_origin(request.headers)
     form = Form(await request.body())
     if not hmac.compare_digest(form.raw("csrf").encode(), visitor.csrf.encode()):
         raise Forged
     return Post(visitor, form)
+
+
+# What everybody may do, to themselves.
+OwnPosted = Annotated[Post, Depends(_own_post)]
+
+
+async def _post(posted: OwnPosted) -> Post:
+    # The API refuses each change by its scope. This is said before anything is read for it, and also where a page forgets to ask.
+    if not posted.visitor.may_work:
+        raise NotPermitted("A viewer looks at everything and changes nothing. Ask an admin for another role.")
+    return posted
 
 
 Posted = Annotated[Post, Depends(_post)]
