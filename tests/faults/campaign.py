@@ -195,7 +195,7 @@ class Ground:
     """What stages are built on: a database of this kind, a container engine or none, and the extras of `stage.opened` or not."""
 
     kind: databases.Kind
-    postgres: PostgresServer
+    postgres: PostgresServer | None = None
     has_extras: bool = False
     engine: ScanEngine | None = None
 
