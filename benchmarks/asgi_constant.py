@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 BODY = (
     b'{"runner":{"id":"01970c5e-0000-7000-8000-000000000000","status":"online"},"heartbeatIntervalMs":15000,"directives":{"cancelJobs":[],'
-    b'"adminState":"enabled","drainDeadline":null,"rotateToken":false,"minimumVersion":null},"serverTime":"2026-05-03T09:15:32Z"}'
+    b'"adminState":"enabled","drainDeadline":null,"rotateToken":false,"minimumVersion":null,"minimumVersionFrom":null},"serverTime":"2026-05-03T09:15:32Z"}'
 )
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
 

@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from apviso.cli import app as command_line
 from apviso.cli.exits import Exit
 from apviso.protocol.scan_events import output_line
+from apviso.protocol.states import Scope
 from apviso.protocol.timers import Timers
 from apviso.scanning.order import ScanOrder
+from apviso.server.admission import Admission, admissions
 from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
 from apviso.server.metrics import FLEET
@@ -83,6 +85,35 @@ def _answer(answer: Answer) -> tuple[str, ...]:
 def _members(members: list[Field]) -> str:
     rows = ((code(field.name), field.type, "yes" if field.is_required else "no", field.description) for field in members)
     return table(("member", "type", "always there", "meaning"), rows) if members else ""
+
+
+# Who may call what
+
+
+def access() -> str:
+    rows = [(f"`{one}`", ", ".join(one.credentials) or "none", _scopes(one)) for one in admissions(create_app(Settings.model_construct()))]
+    granted = (
+        (code(scope), ", ".join(code(needed) for needed in Scope if scope.grants(needed) and needed is not scope)) for scope in Scope
+    )
+    return page(
+        "Who may call what",
+        "Every route of a server with the credentials that open it, read from the routes. Any other credential is 401, a key without the "
+        "scope is 403 `insufficient_scope`. A credential reaches its own organization alone: what belongs to another one is 404, as if it "
+        "were not there. A runner token opens the jobs of its runner, a job token its own job while that is leased; an enrollment token "
+        "is sent in the body, and works once. A session is what the dashboard keeps in a cookie: without it a page leads to signing in, "
+        "and what somebody may do on a page follows from the role, because pages ask the API as the person who is signed in.",
+        table(("route", "credential", "scope of the key"), rows),
+        "`HEAD` is answered wherever `GET` is. The live stream also leaves out what the key may not read: scans without `scans:read`, "
+        "findings without `findings:read`, targets without `targets:read`, keys and webhooks without `admin`.",
+        "## Scopes",
+        table(("scope", "grants also"), granted),
+    )
+
+
+def _scopes(one: Admission) -> str:
+    if "API key" not in one.credentials:
+        return ""
+    return ", ".join(code(scope) for scope in sorted(one.scopes)) or "any"
 
 
 # Commands
@@ -225,6 +256,7 @@ def _without_words(told: Any) -> Any:
 
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
+    "access.md": access,
     "cli.md": commands,
     "server-settings.md": server_settings,
     "metrics.md": metrics,

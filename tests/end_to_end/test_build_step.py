@@ -41,6 +41,16 @@ def github(name: str) -> str:
     return str(next(step["run"] for step in steps if step["name"] == name))
 
 
+@pytest.mark.parametrize("script", [gitlab("after_script"), github("Report")], ids=["gitlab", "github"])
+def test_step_that_keeps_the_report_has_nothing_to_do_without_an_ended_scan(tmp_path: Path, script: str) -> None:
+    # What the step before leaves when it was refused.
+    (tmp_path / "scan.json").touch()
+
+    ran = subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 @dataclass(frozen=True)
 class Build:
     """A machine that builds: a folder, the commands on its path, the variables of the project."""

@@ -24,7 +24,7 @@ class Reply:
     """One scripted answer. `processed`: the call takes effect before it is answered; `drop`: the connection breaks instead of an answer."""
 
     status: int = 200
-    body: str | Body = field(default_factory=dict)
+    body: str | bytes | Body = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     processed: bool = False
@@ -93,6 +93,7 @@ class FakeControlPlane:
         self.heartbeat_interval_ms = 15_000
         self.directives: Body = {}
         self.retired: set[str] = set()
+        self.farewell: Body = {}
         self.overlapping: list[Token] = []
         self.server_time = datetime.now(UTC)
         self.reachable = True
@@ -225,7 +226,7 @@ class FakeControlPlane:
             return self._register(call.body)
         given = call.headers.get("authorization", "")
         if given not in {f"Bearer {token.reveal()}" for token in (self.token, *self.overlapping)}:
-            return problem(401, "runner_revoked" if given in self.retired else "credential_invalid")
+            return problem(401, "runner_revoked", **self.farewell) if given in self.retired else problem(401, "credential_invalid")
         rules: dict[str, Callable[[Call], Awaitable[Reply]]] = {"/heartbeat": self._heartbeat, "/jobs/claim": self._claim}
         if call.path in rules:
             return await rules[call.path](call)
@@ -241,7 +242,8 @@ class FakeControlPlane:
         """As after a rotation whose new token was never used."""
         self.overlapping.append(token)
 
-    def revoke(self) -> None:
+    def revoke(self, **farewell: object) -> None:
+        self.farewell = farewell
         self.retired.add(f"Bearer {self.token.reveal()}")
         self.token = new_token(Namespace.RUNNER)
 
@@ -324,7 +326,8 @@ class FakeControlPlane:
 
 
 def _encode(reply: Reply) -> bytes:
-    content = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+    told = reply.body if isinstance(reply.body, str | bytes) else json.dumps(reply.body)
+    content = told.encode() if isinstance(told, str) else told
     headers = {"content-type": reply.content_type, "content-length": str(len(content)), **reply.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {reply.status} Scripted\r\n{head}\r\n".encode() + content

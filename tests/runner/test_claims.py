@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from apviso.runner import claims
 from tests.runner.conftest import StartDaemon, alive, pids_of
 from tests.runner.fake_control_plane import LOST_ANSWER, PROXY_PAGE, FakeControlPlane, FakeJob, Reply, job_body, problem
 from tests.runner.target_application import TargetApplication
@@ -63,6 +64,19 @@ async def test_claims_go_on_without_a_free_slot_and_ask_for_nothing(
 
     assert [call.body["freeSlots"] for call in plane.of("/jobs/claim")[:2]] == [1, 0]
     assert second.state == "queued"
+
+
+async def test_claims_without_room_on_the_disk_ask_for_nothing_and_say_so(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
+    job = await plane.add_job(FakeJob(job_body()))
+    plane.script("/jobs/claim", Reply(200, {"job": None, "notAccepting": "no_free_slot"}))
+    daemon = start_daemon(min_free_disk_bytes=2**62)
+
+    await plane.until(lambda: len(plane.of("/jobs/claim")) >= 2 and bool(plane.of("/heartbeat")))
+
+    assert [call.body["freeSlots"] for call in plane.of("/jobs/claim")] == [0, 0]
+    assert plane.of("/heartbeat")[0].body["health"]["faults"] == ["disk_low"]
+    assert daemon.daemon.pulse.not_accepting == "disk_low"
+    assert job.state == "queued"
 
 
 async def test_claim_follows_at_once_when_a_slot_becomes_free(
@@ -123,7 +137,29 @@ async def test_cancel_that_is_known_does_not_end_the_wait_again(
     assert len(plane.of("/jobs/claim")) - count <= 3
 
 
-async def test_claimed_job_whose_id_is_a_path_is_ignored(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
+async def test_claim_that_crosses_with_the_stop_starts_nothing_and_goodbye_gives_it_back(
+    plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
+) -> None:
+    plane.heartbeat_interval_ms = 200
+    first = await plane.add_job(FakeJob(job_body(scan_url=application.url, domain="lingers.localhost")))
+    daemon = start_daemon(concurrency=2, shutdown_grace_seconds=2)
+    await plane.until(lambda: first.state == "running" and len(plane.of("/jobs/claim")) == 2)
+
+    daemon.daemon.stop.signal()
+    beats = len(plane.of("/heartbeat"))
+    await plane.until(lambda: len(plane.of("/heartbeat")) >= beats + 2)
+    second = await plane.add_job(FakeJob(job_body("job-2", scan_url=application.url)))
+    await daemon.outcome()
+
+    assert second.state == "claimed"
+    assert [call.path for call in plane.calls if call.path.startswith(f"/jobs/{second.id}")] == []
+    assert (len(plane.of("/jobs/claim")), plane.calls[-1].path) == (2, "/goodbye")
+
+
+async def test_claimed_job_whose_id_is_a_path_is_ignored(
+    plane: FakeControlPlane, start_daemon: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SHORTEST_EMPTY_SECONDS", 0.05)
     for job_id in ("../../evil", ".", "a/b", ""):
         plane.script("/jobs/claim", Reply(200, {"job": json.loads(json.dumps(job_body(job_id)))}))
     daemon = start_daemon()

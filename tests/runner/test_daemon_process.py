@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from apviso.protocol.tokens import Namespace, new_token
+from apviso.runner.identity import Identity, store
 from apviso.runner.retrying import pause
 from apviso.runner.workspace import Workspace
 from tests.runner.conftest import ENGINE_PROGRAM, alive, pids_of
@@ -152,6 +153,23 @@ async def test_revoked_runner_stops_its_scan_and_ends_with_78(
     assert job.finish is None
     assert plane.of("/goodbye") == []
     assert list(workspace.spool.iterdir()) == []
+
+
+async def test_runner_that_was_enrolled_for_one_scan_ends_with_0_after_it_and_leaves_nothing(
+    plane: FakeControlPlane, workspace: Workspace, application: TargetApplication
+) -> None:
+    store(workspace, Identity(plane.token))
+    async with daemon(plane, workspace) as process:
+        job = await plane.add_job(FakeJob(job_body(scan_url=application.url)))
+        await plane.until(lambda: job.finish is not None, 30)
+
+        plane.revoke(retired=True)
+        code = await ended(process)
+
+    assert code == 0
+    assert not workspace.identity_file.exists()
+    assert list(workspace.spool.iterdir()) == list(workspace.jobs.iterdir()) == []
+    assert [call.path for call in plane.calls].count(f"/jobs/{job.id}/start") == 1
 
 
 async def test_runner_with_an_unknown_token_ends_with_77(plane: FakeControlPlane, workspace: Workspace) -> None:

@@ -71,6 +71,21 @@ async def test_register_makes_an_identity_and_says_how_to_go_on(plane: FakeContr
     assert not workspace.exchange_file.exists()
 
 
+async def test_register_shows_words_of_the_control_plane_without_commands_for_a_terminal(
+    plane: FakeControlPlane, workspace: Workspace
+) -> None:
+    runner = {"id": "\x1b[2J", "name": "north\x1b]0;forged\x07"}
+    answer = {"token": plane.token.reveal(), "runner": runner, "heartbeatIntervalMs": 15000, "serverTime": "2026-05-03T09:15:32Z"}
+    plane.script("/register", problem(402, "limit\x1b[2J"), Reply(201, answer))
+
+    refused, done = await register(plane, workspace), await register(plane, workspace)
+
+    told = refused.out + refused.err + done.out + done.err
+    assert "limit\\x1b[2J" in refused.err
+    assert "north\\x1b]0;forged\\x07" in done.out
+    assert [sign for sign in told if not sign.isprintable() and sign != "\n"] == []
+
+
 async def test_register_whose_answer_is_lost_asks_again_with_the_same_key_and_burns_nothing(
     plane: FakeControlPlane, workspace: Workspace
 ) -> None:

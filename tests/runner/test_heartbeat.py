@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from apviso.protocol.daemon import Directives
 from apviso.protocol.states import AdminState
 from apviso.protocol.wire import format_instant
-from apviso.runner.directives import is_drain_over, is_older
+from apviso.runner.attempts import Roster
+from apviso.runner.clock import Clock
+from apviso.runner.directives import Obedience, is_drain_over, is_older
 from apviso.runner.heartbeat import interval_with_jitter, skew_ms
+from apviso.runner.pulse import Pulse
 from apviso.runner.shutdown import Outcome
 from tests.runner.conftest import StartDaemon
 from tests.runner.fake_control_plane import PROXY_PAGE, FakeControlPlane, FakeJob, Reply, job_body, problem
@@ -53,6 +58,20 @@ def test_version_is_older_by_its_numbers(version: str, minimum: str, older: bool
 )
 def test_drain_is_over_when_its_deadline_has_passed_on_the_servers_clock(state: AdminState, deadline: datetime | None, over: bool) -> None:
     assert is_drain_over(Directives(admin_state=state, drain_deadline=deadline), NOON) is over
+
+
+def test_version_that_will_be_given_up_is_said_once_with_its_time() -> None:
+    obedience = Obedience(Roster(1), Pulse(Clock()))
+    told = Directives(minimum_version="99.0.0", minimum_version_from=NOON)
+
+    with capture_logs() as lines:
+        for directives in (told, told, Directives(minimum_version="0.0.1"), Directives(minimum_version="99.0.0")):
+            obedience.obey(directives)
+
+    assert [(line["event"], line["no_scans_from"]) for line in lines] == [
+        ("version_too_old", "2026-05-03T12:00:00+00:00"),
+        ("version_too_old", "now"),
+    ]
 
 
 async def test_heartbeats_follow_the_servers_interval_within_ten_percent(plane: FakeControlPlane, start_daemon: StartDaemon) -> None:
@@ -151,12 +170,19 @@ async def test_drain_deadline_that_has_passed_gives_the_running_scan_back(
     assert job.finish["endReason"] == "runner_shutdown"
 
 
-@pytest.mark.parametrize(("code", "outcome"), [("runner_revoked", Outcome.REVOKED), ("credential_invalid", Outcome.REJECTED)])
+@pytest.mark.parametrize(
+    ("code", "more", "outcome"),
+    [
+        ("runner_revoked", {}, Outcome.REVOKED),
+        ("runner_revoked", {"retired": True}, Outcome.RETIRED),
+        ("credential_invalid", {}, Outcome.REJECTED),
+    ],
+)
 async def test_heartbeat_with_a_token_that_is_not_accepted_ends_the_daemon(
-    code: str, outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
+    code: str, more: dict[str, Any], outcome: Outcome, plane: FakeControlPlane, start_daemon: StartDaemon
 ) -> None:
-    plane.script("/heartbeat", problem(401, code))
-    plane.script("/jobs/claim", problem(401, code))
+    plane.script("/heartbeat", problem(401, code, **more))
+    plane.script("/jobs/claim", problem(401, code, **more))
     daemon = start_daemon()
 
     ended = await daemon.outcome()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from apviso.protocol.findings import MAX_RETESTED
-from apviso.protocol.scan_events import Found, Happening, Log, Phase, Stats
+from apviso.protocol.scan_events import Found, Gap, Happening, Log, Missing, MissingCause, Phase, Stats
 from apviso.runner.engines import Line, Spoken, Swallowed
 from apviso.runner.output import ScanOutput
 from apviso.runner.ration import MOST_FINDINGS, MOST_LINES
@@ -91,8 +91,15 @@ def test_log_lines_beyond_the_share_are_left_out_with_a_word_and_no_loss() -> No
     made, kept = output([Spoken(b'{"type":"log","message":"hello"}')] * (MOST_LINES + 5))
 
     assert len(kept) == MOST_LINES + 1
-    assert kept[-1] == Log(level="warning", message="5 log lines are left out: the scan wrote more than is kept")
+    missing = Missing(count=5, cause=MissingCause.TOO_MUCH_OUTPUT)
+    assert kept[-1] == Gap(message="5 log lines are left out: the scan wrote more than is kept", missing=missing)
     assert made.losses == []
+
+
+def test_log_line_of_a_scan_that_claims_to_be_a_gap_is_a_line_like_any_other() -> None:
+    kept, _ = said({"type": "log", "message": "hello", "missing": {"count": 9, "cause": "spool_full"}})
+
+    assert kept == [Log(message="hello")]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ async def everything(spool: Spool, after: int = 0) -> list[str]:
     return [event.message if isinstance(event, LogEvent) else event.type for event in spool.read(after, 10_000, 10**9)]
 
 
+def gaps(spool: Spool) -> list[tuple[int, str]]:
+    """How many are missing, and why, of each event that says so."""
+    kept = [event for event in spool.read(0, 10_000, 10**9) if isinstance(event, LogEvent)]
+    return [(event.missing.count, event.missing.cause) for event in kept if event.missing is not None]
+
+
 async def test_spool_numbers_events_from_one_without_gaps(tmp_path: Path) -> None:
     spool = filled(tmp_path, 5)
     await spool.sync()
@@ -150,6 +156,7 @@ async def test_spool_with_room_again_says_how_many_lines_are_missing_before_it_g
     spool.append(Log(message="after"), AT)
 
     assert (await everything(spool))[-2:] == [f"{written.count(None)} log lines are missing here: the runner's spool was full", "after"]
+    assert gaps(spool) == [(written.count(None), "spool_full")]
 
 
 def test_spool_without_room_for_a_finding_says_so(tmp_path: Path) -> None:
@@ -181,6 +188,7 @@ async def test_spool_replaces_one_event_and_goes_on(tmp_path: Path) -> None:
     spool.append(Log(message="line 4"), AT)
 
     assert await everything(spool) == ["line 1", "not accepted", "line 3", "line 4"]
+    assert gaps(spool) == [(1, "refused")]
 
 
 async def test_spool_with_a_damaged_event_tells_all_others_and_that_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +198,10 @@ async def test_spool_with_a_damaged_event_tells_all_others_and_that_one_is_missi
     lines = first.read_bytes().splitlines(keepends=True)
     first.write_bytes(b"".join([lines[0], b"\x00" * 10 + b"\n", *lines[2:]]))
 
-    told = await everything(Spool(tmp_path))
+    spool = Spool(tmp_path)
 
+    told = await everything(spool)
     assert len(told) == 6
     assert (told[0], told[2]) == ("line 1", "line 3")
     assert "damaged" in told[1]
+    assert gaps(spool) == [(1, "damaged_on_disk")]

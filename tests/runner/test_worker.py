@@ -342,6 +342,8 @@ async def test_preflight_that_fails_by_this_hosts_fault_gives_the_scan_back(
     settings: dict[str, Any], reason: str, plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
 ) -> None:
     job = FakeJob(job_body(scan_url=application.url))
+    # Given out whatever was asked for: a disk may fill after the claim.
+    plane.script("/jobs/claim", Reply(200, {"job": job.body}))
 
     finish = await run_to_its_end(plane, start_daemon, job, **settings)
 

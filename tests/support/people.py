@@ -109,11 +109,11 @@ class Runner:
         """`lease`, `preflight`, `start`, `events` or `finish` for a claimed job, in its attempt."""
         return await self.call("POST", f"/jobs/{job['job']['id']}/{step}", {"attempt": job["job"]["attempt"], **told})
 
-    async def run_whole(self, job: dict[str, Any], *events: dict[str, Any]) -> httpx2.Response:
+    async def run_whole(self, job: dict[str, Any], *events: dict[str, Any], **more: Any) -> httpx2.Response:
         """Everything a good runner sends for a job; the answer to finish."""
         (await self.on_job(job, "preflight", ok=True)).raise_for_status()
         (await self.on_job(job, "start")).raise_for_status()
         if events:
             (await self.on_job(job, "events", events=list(events))).raise_for_status()
         ending = {"status": "completed", "endReason": "completed", "lastSeq": len(events), "coverage": {"complete": True, "reasons": []}}
-        return await self.on_job(job, "finish", **ending)
+        return await self.on_job(job, "finish", **ending | more)

@@ -98,6 +98,7 @@ _ATTEMPT = AttemptFacts(
     started_at=NOW,
     last_seq=0,
     ended_at=None,
+    end_reason=None,
     finish=None,
 )
 _LICENSE = License(

@@ -10,11 +10,12 @@ from apviso.protocol.findings import Finding
 from apviso.protocol.reports import ReportDocument
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.scans import Scan
-from apviso.protocol.states import ModelPreset, ScanStatus, Severity, Visibility
+from apviso.protocol.states import ModelPreset, RetestOutcome, ScanStatus, Severity, Visibility
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import ScanId
 from apviso.server.reports.comparison import Previous
 from apviso.server.reports.document import build
+from apviso.server.reports.retested import Ended
 from tests.unit.known import NOW
 
 TARGET = JobTarget.model_validate(
@@ -62,10 +63,22 @@ def previous(*findings: Finding, **values: Any) -> Previous:
 
 
 def document(
-    verdict: str = "complete", *, text: str = "harmless", findings: Sequence[Finding] | None = None, before: Previous | None = None
+    verdict: str = "complete",
+    *,
+    text: str = "harmless",
+    findings: Sequence[Finding] | None = None,
+    before: Previous | None = None,
+    remarks: Sequence[str] = (),
+    retested: Sequence[Ended] | None = None,
 ) -> ReportDocument:
-    """A report of one finding of each kind of text, compared with a scan before that saw another."""
+    """A report of one finding of each kind of text, compared with a scan before that saw another; with `retested` that of a retest."""
     found = [finding(text=text)] if findings is None else findings
-    ended = scan(verdict, found, **({"status_reason": text} if verdict not in ("complete", "partial") else {}))
+    said = {"status_reason": text} if verdict not in ("complete", "partial") else {}
+    ended = scan(verdict, found, is_retest=retested is not None, **said)
     earlier = before or previous(finding("gone", text))
-    return build(ended, TARGET, found, earlier, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
+    return build(ended, TARGET, found, earlier, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0", remarks, retested)
+
+
+def retest(text: str = "harmless") -> list[Ended]:
+    """One finding for each way in which a retest can end it, with `text` in its reason."""
+    return [(finding(outcome, text), outcome, f"{outcome}, because {text}") for outcome in RetestOutcome]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from apviso.client import BadSettings, Client, Conflict, NotYet, RateLimited, Unavailable, Unreachable, UnreadableAnswer
 from apviso.client.answers import MAX_ANSWER_BYTES, Collecting, read_answer
-from apviso.client.calls import Answered, Call, create, get, remove, segment
+from apviso.client.calls import Answered, Call, Seen, create, get, query_of, remove, segment
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
 from apviso.client.listing import listing
-from apviso.client.repeating import MAX_ATTEMPTS, Patience
+from apviso.client.repeating import MAX_ATTEMPTS, Patience, patience_for
+from apviso.client.waiting import ignore, scan_end
 from apviso.protocol.licenses import Quota
-from apviso.protocol.scans import ScanList
+from apviso.protocol.scans import ScanAnswer, ScanList
 from apviso.protocol.targets import NewTarget, TargetAnswer, TargetList
 from apviso.protocol.tokens import Namespace, new_token
+from apviso.server.openapi_examples import QUEUED
 
 KEY = new_token(Namespace.API_KEY)
 
@@ -37,6 +40,8 @@ def problem(code: str, status: int, **headers: str) -> Answered:
         (Unavailable("busy", retry_after=1), True, 1.5),
         (Unavailable("broken"), True, None),
         (UnreadableAnswer("a proxy"), True, None),
+        (UnreadableAnswer("a proxy", status=502), True, 0.5),
+        (UnreadableAnswer("a proxy", status=502), False, None),
         (Conflict("no"), True, None),
     ],
 )
@@ -54,6 +59,31 @@ def test_failures_in_a_row_are_repeated_a_bounded_number_of_times() -> None:
     delays = [patience.delay_after(Unreachable("lost")) for _ in range(MAX_ATTEMPTS)]
 
     assert delays == [0.25, 0.5, 1.0, None]
+
+
+def seconds_until_given_up(call: Call[Any]) -> float:
+    """How long a control plane may be away before this call fails."""
+    patience, total = patience_for(call), 0.0
+    while (delay := patience.delay_after(Unreachable("lost"))) is not None:
+        total += delay
+    return total
+
+
+@pytest.mark.parametrize(("seconds", "outlives"), [(None, True), (3600.0, True), (60.0, False)])
+def test_wait_with_much_time_left_outlives_a_control_plane_that_is_updated(seconds: float | None, outlives: bool) -> None:
+    steps = scan_end("s-1", seconds, ignore)
+
+    first = next(steps)
+    second = steps.send(Seen(ScanAnswer(scan=QUEUED), None))
+
+    assert seconds_until_given_up(first) < 10
+    assert (seconds_until_given_up(second) > 45) == outlives
+
+
+def test_several_values_of_one_filter_are_written_one_by_one() -> None:
+    query = query_of({"user_status": ("open", "fixed"), "target_id": None, "limit": 5, "severity": []})
+
+    assert query == (("userStatus", "open"), ("userStatus", "fixed"), ("limit", "5"))
 
 
 def test_create_carries_a_key_of_its_own_and_may_be_repeated() -> None:
@@ -120,6 +150,23 @@ def test_stream_that_is_cut_off_goes_on_where_it_was_and_ends_with_its_end() -> 
     assert [dict(call.headers).get("last-event-id") for call in opened] == [None, "7"]
     assert after == [None, None, {"status": "completed", "type": "end"}]
     assert following.has_ended
+
+
+def test_stream_that_is_cut_off_now_and_then_is_opened_again_for_as_long_as_it_lives_between() -> None:
+    quiet, dead = Following("/events"), Following("/events")
+
+    lived = []
+    for _ in range(10):
+        quiet.read(": keep-alive")
+        lived.append(quiet.delay_after(quiet.cut_off()))
+    given_up = [dead.delay_after(dead.cut_off()) for _ in range(4)]
+
+    assert None not in lived
+    assert given_up[-1] is None
+
+
+def test_filter_with_several_values_is_sent_once_for_each() -> None:
+    assert query_of({"severity": ["high", "low"], "cwe_id": 79, "q": None}) == (("severity", "high"), ("severity", "low"), ("cweId", "79"))
 
 
 def test_stream_that_is_a_page_of_a_proxy_is_an_error() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from apviso.cli.judging import judge
-from apviso.protocol.findings import Finding
+from apviso.protocol.findings import Finding, RetestResult
 from apviso.protocol.scan_events import Coverage
 from apviso.protocol.scans import Scan
-from apviso.protocol.states import EndReason, ScanStatus, Severity, UserStatus
+from apviso.protocol.states import EndReason, RetestOutcome, ScanStatus, Severity, UserStatus
 from apviso.server.openapi_examples import FINDING_SHOWN, SCAN_SHOWN
 
 WHOLE, PARTIAL = Coverage(complete=True), Coverage(complete=False, reasons=["the budget of requests was used up"])
@@ -79,3 +79,24 @@ def test_finding_that_a_person_has_settled_does_not_count_and_is_told(status: Us
 
     assert verdict.passes == passes
     assert bool(verdict.notes) == passes
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "passes"),
+    [
+        (RetestOutcome.FIXED, UserStatus.FIXED, True),
+        (RetestOutcome.STILL_OPEN, UserStatus.OPEN, False),
+        (RetestOutcome.STILL_OPEN, UserStatus.FALSE_POSITIVE, True),
+        (RetestOutcome.COULD_NOT_CHECK, UserStatus.IN_PROGRESS, False),
+        (None, UserStatus.OPEN, False),
+    ],
+)
+def test_retest_is_a_pass_where_each_finding_is_fixed_or_settled(outcome: RetestOutcome | None, status: UserStatus, passes: bool) -> None:
+    result = RetestResult(
+        finding_id=FINDING_SHOWN.id, title="A flaw", severity=Severity.LOW, user_status=status, outcome=outcome, reason="Because."
+    )
+
+    verdict = judge(scan(), (), None, [result], allow_partial=False)
+
+    assert verdict.passes == passes
+    assert passes or "A flaw: Because." in verdict.problems[0]

@@ -52,6 +52,19 @@ def test_attempt_lost_is_retried_twice_and_ever_later(failures: int, status: Sca
     assert outcome.end_reason is (EndReason.RUNNER_LOST if wait is None else None)
 
 
+def test_attempt_of_a_stopped_runner_that_had_not_begun_goes_back_at_once_and_uncounted() -> None:
+    outcome = after_attempt(scan(infrastructure_failures=2), EndReason.RUNNER_SHUTDOWN, None, NOW, NOW, TIMERS, was_started=False)
+
+    assert (outcome.status, outcome.not_before, outcome.is_failure_counted) == (ScanStatus.PENDING_RUNNER, NOW, False)
+
+
+@pytest.mark.parametrize("reason", sorted(set(EndReason) - {EndReason.RUNNER_SHUTDOWN}))
+def test_attempt_that_had_not_begun_ends_for_any_other_reason_as_one_that_had(reason: EndReason) -> None:
+    begun, not_begun = (after_attempt(scan(), reason, None, NOW, NOW, TIMERS, was_started=started) for started in (True, False))
+
+    assert begun == not_begun
+
+
 def test_retry_waits_until_the_old_attempt_is_silent() -> None:
     outcome = after_attempt(scan(), EndReason.RUNNER_REVOKED, None, NOW, NOW + seconds(290), TIMERS)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apviso.protocol.licenses import License
 from apviso.server.localtime import (
     Hours,
+    has_turned,
     is_within,
     keep_windows,
     local_time,
@@ -121,3 +122,12 @@ def test_runner_is_looked_at_again_when_its_maintenance_begins() -> None:
     maintained = runner(maintenance_windows=(Hours(EVERY_DAY, soon.time(), time(10), "UTC"),))
 
     assert next_change(maintained, NOW, POLICY) == soon
+
+
+@pytest.mark.parametrize(("turned", "now", "has"), [("22:00", "22:01", True), ("06:00", "06:01", True), ("22:00", "06:01", False)])
+def test_window_has_turned_unless_it_is_again_as_it_was(turned: str, now: str, has: bool) -> None:
+    windows = (Hours(EVERY_DAY, time(22), time(6), "UTC"),)
+    turned_at = datetime.fromisoformat(f"2026-05-03T{turned}+00:00")
+    at = datetime.fromisoformat(f"2026-05-03T{now}+00:00")
+
+    assert has_turned(windows, turned_at, at if at > turned_at else at + timedelta(days=1)) is has

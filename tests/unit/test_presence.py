@@ -115,6 +115,8 @@ FAULTS: list[tuple[dict[str, Any], Fault | None]] = [
     ({"health": {"spoolBacklogBytes": 64 * 1024**2}}, None),
     ({"health": {"spoolBacklogBytes": 64 * 1024**2 + 1}}, Fault.SPOOL_BACKLOG),
     ({"health": {"faults": ["fast_failures"]}}, Fault.FAST_FAILURES),
+    ({"admin_state": AdminState.QUARANTINED}, Fault.FAST_FAILURES),
+    ({"admin_state": AdminState.QUARANTINED, "admin_until": NOW + seconds(1)}, Fault.FAST_FAILURES),
     ({"health": {"faults": ["provider_unconfigured"]}}, Fault.PROVIDER_UNCONFIGURED),
     ({"health": {"faults": ["disk_low"]}}, Fault.DISK_LOW),
     ({"health": {"faults": ["heartbeat_late", "duplicate_identity", "nonsense", 7, None]}}, None),
@@ -144,6 +146,28 @@ def test_fault_holds_exactly_where_its_limit_is_passed(differences: dict[str, An
     assert presence.is_accepting is (fault not in BLOCKING_FAULTS and told.get("admin_state") is None)
 
 
+@pytest.mark.parametrize(
+    ("version", "left", "fault"),
+    [
+        ("0.0.9", 1, Fault.VERSION_DEPRECATED),
+        ("0.0.9", 0, Fault.VERSION_UNSUPPORTED),
+        ("0.1.0", 0, Fault.VERSION_DEPRECATED),
+        ("0.2.0", 0, None),
+    ],
+)
+def test_version_that_will_be_given_up_is_deprecated_until_then(version: str, left: float, fault: Fault | None) -> None:
+    ends = NOW + seconds(left)
+    policy = PresencePolicy(TIMERS, NOW - timedelta(hours=1), minimum_version="0.1.0", deprecated_version="0.2.0", minimum_from=ends)
+    known = runner(version=version)
+
+    presence = presence_of(known, NOW, policy)
+
+    assert presence.reasons == (() if fault is None else (fault,))
+    assert presence.is_accepting is (fault is not Fault.VERSION_UNSUPPORTED)
+    assert presence.unsupported_from == (ends if version == "0.0.9" else None)
+    assert (next_change(known, NOW, policy) == ends) is (version == "0.0.9" and left > 0)
+
+
 def test_faults_without_exception_are_in_the_table() -> None:
     assert {fault for _, fault in FAULTS} | {Fault.HEARTBEAT_LATE} == {*Fault, None}
 
@@ -156,7 +180,7 @@ def test_faults_that_hold_together_are_all_told() -> None:
     assert presence.blocking_faults == [Fault.ENGINE_UNREACHABLE]
 
 
-@pytest.mark.parametrize("state", [AdminState.PAUSED, AdminState.DRAINING, AdminState.QUARANTINED])
+@pytest.mark.parametrize("state", [AdminState.PAUSED, AdminState.DRAINING])
 def test_runner_that_an_administrator_stopped_is_online_and_accepts_nothing(state: AdminState) -> None:
     presence = presence_of(runner(admin_state=state), NOW, POLICY)
 
@@ -214,6 +238,7 @@ _AGES = st.none() | st.sampled_from([0, 10, 34, 35, 36, 59, 60, 61, 299, 300, 30
             "admin_state": st.sampled_from(AdminState),
             "admin_until": st.none() | st.floats(-50, 50).map(lambda left: NOW + seconds(left)),
             "claim_poll_age_ms": st.sampled_from([None, 0, 90_001]),
+            "version": st.sampled_from(["0.1.0", "9.9.9"]),
             "observed_status": st.sampled_from([None, *RunnerStatus]),
         }
     ),
@@ -221,7 +246,9 @@ _AGES = st.none() | st.sampled_from([0, 10, 34, 35, 36, 59, 60, 61, 299, 300, 30
     share=st.floats(0, 1, exclude_max=True),
 )
 def test_presence_until_its_next_change_stays_as_it_is(facts: dict[str, Any], left: float, share: float) -> None:
-    policy, known = replace(POLICY, amnesty_until=NOW + seconds(left)), runner(**facts)
+    ends = NOW + seconds(-left / 2)
+    policy = replace(POLICY, amnesty_until=NOW + seconds(left), minimum_version="1.0.0", minimum_from=ends)
+    known = runner(**facts)
     until = next_change(known, NOW, policy)
     then = NOW + seconds(10**6) if until is None else NOW + (until - NOW) * share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from apviso.protocol.scan_events import Coverage
 from apviso.protocol.states import ModelPreset, ScanStatus
 from apviso.server.reports.comparison import Previous, compare
 from apviso.server.reports.document import TEXT_ROOM, build, summary
+from apviso.server.reports.formats import WRITERS, Format, not_made, written
+from apviso.server.reports.retries import MOST_TRIES, delay_after
 from apviso.server.reports.wording import verdict_of
 from tests.unit.known import NOW
-from tests.unit.reported import TARGET, document, finding, previous, scan
+from tests.unit.reported import TARGET, document, finding, previous, retest, scan
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,41 @@ def test_first_scan_of_a_target_is_compared_with_nothing() -> None:
     assert report.summary[-1] == "There is no earlier scan of this target to compare with."
 
 
+def test_finding_that_a_retest_found_fixed_is_gone_and_the_others_are_not() -> None:
+    compared = document(findings=[], before=previous(finding("fixed"), finding("elsewhere")), retested=retest()).comparison
+
+    assert compared is not None
+    assert {one.id: one.fate for one in compared.past} == {"fixed": "gone", "elsewhere": "not_seen"}
+    assert (compared.gone, compared.not_seen) == (1, 1)
+
+
+def test_retest_tells_each_of_its_findings_with_the_reason_and_is_never_clean() -> None:
+    report = document(findings=[], retested=retest())
+
+    assert report.retest is not None
+    assert [(one.id, one.outcome, one.reason) for one in report.retest.results] == [
+        (name, name, f"{name}, because harmless") for name in ("still_open", "could_not_check", "fixed")
+    ]
+    assert summary(report)["retest"] == {"fixed": 1, "stillOpen": 1, "couldNotCheck": 1}
+    assert (report.verdict, report.clean) == ("complete", False)
+    assert report.headline == "The retest looked for each of its findings, and for nothing else."
+    assert "Everything but the findings that were to be tested again." in report.coverage.not_looked_at
+
+
+def test_format_that_cannot_be_made_costs_no_other() -> None:
+    def broken(_: object) -> str:
+        raise ValueError("<script>")
+
+    made = written(document(), {**WRITERS, Format.HTML: broken, Format.JSON: broken})
+
+    assert set(made.files) == {Format.MARKDOWN, Format.SARIF, Format.CSV}
+    assert not_made(made.failures) == {
+        "html": "It could not be written (ValueError); the server's log has it.",
+        "json": "It could not be written (ValueError); the server's log has it.",
+        "pdf": "It is made from the JSON, which could not be written.",
+    }
+
+
 def test_texts_beyond_the_room_are_left_out_of_the_least_severe() -> None:
     long = "x" * 16_000
     found = [finding(str(number), evidence=long) for number in range(TEXT_ROOM // len(long) + 2)]
@@ -107,3 +145,9 @@ def test_findings_that_are_not_listed_are_counted() -> None:
 
     assert report.findings_left_out == 1_199
     assert report.finding_counts.low == 1_200
+
+
+def test_report_that_failed_is_left_alone_for_longer_each_time() -> None:
+    waits = [delay_after(failures) for failures in range(MOST_TRIES)]
+
+    assert waits == [timedelta(minutes=minutes) for minutes in (1, 1, 5, 25, 125)]

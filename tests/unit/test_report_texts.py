@@ -7,6 +7,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,11 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from apviso.server.findings.export import as_text
 from apviso.server.reports import as_csv, as_html, as_markdown, as_sarif
 from apviso.server.reports.as_markdown import fenced, plain
 from apviso.server.reports.formats import WRITERS, Format, file_name
 from apviso.server.reports.wording import visible
-from tests.unit.reported import document, finding
+from tests.unit.reported import document, finding, retest
 
 _TEXT = st.text(max_size=200)
 HOSTILE = (
@@ -62,14 +64,14 @@ def test_control_characters_are_shown_as_numbers(text: str) -> None:
     assert visible(visible(text)) == visible(text)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1"])
 def test_cell_that_would_be_a_formula_is_text(text: str) -> None:
-    assert as_csv.cell(text) == f"'{text}"
+    assert as_text(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["", "a=1", "https://shop.example.com/", "'=1"])
 def test_cell_that_is_no_formula_is_left_alone(text: str) -> None:
-    assert as_csv.cell(text) == text
+    assert as_text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -83,16 +85,18 @@ def test_message_of_sarif_has_neither_link_nor_placeholder(text: str, shown: str
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("https://shop.example.com/a?b=1#c", "https://shop.example.com/a?b=1#c"),
-        ("https://shop.example.com/a b<script>", "https://shop.example.com/a%20b%3Cscript%3E"),
-        ("https://shop.example.com/100%/%zz/%41[0]", "https://shop.example.com/100%25/%25zz/%41%5B0%5D"),
-        ("http://[::1]:3000/x", "http://[::1]:3000/x"),
-        ("javascript:alert(1)", "https://shop.example.com/"),
-        ("", "https://shop.example.com/"),
-        ("http://[broken/", "https://shop.example.com/"),
+        ("https://shop.example.com/a/?b=1#c", "shop.example.com/a"),
+        ("https://shop.example.com/a b<script>", "shop.example.com/a%20b%3Cscript%3E"),
+        ("https://shop.example.com/100%/%zz/%41[0]", "shop.example.com/100%25/%25zz/%41%5B0%5D"),
+        ("https://shop.example.com//../%2e%2E/a:b", "shop.example.com/a:b"),
+        ("http://me:secret@shop.example.com:8443/x", "shop.example.com_8443/x"),
+        ("http://[::1]:3000/x", "1_3000/x"),
+        ("javascript:alert(1)", "shop.example.com"),
+        ("", "shop.example.com"),
+        ("http://[broken/", "shop.example.com"),
     ],
 )
-def test_address_of_sarif_is_a_valid_one_of_the_web(url: str, expected: str) -> None:
+def test_address_of_sarif_is_a_path_without_a_scheme(url: str, expected: str) -> None:
     assert as_sarif.address(url, "https://shop.example.com/") == expected
 
 
@@ -100,8 +104,10 @@ def test_address_of_sarif_is_a_valid_one_of_the_web(url: str, expected: str) -> 
 def test_address_of_sarif_from_any_text_has_only_signs_of_addresses(text: str) -> None:
     made = as_sarif.address(f"http://shop.example.com/{text}", "http://shop.example.com/")
 
-    assert re.fullmatch(r"(?:[A-Za-z0-9\-._~:/?#@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", made)
-    assert urlsplit(made).hostname == "shop.example.com"
+    assert re.fullmatch(r"(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", made)
+    assert urlsplit(made).scheme == ""
+    assert made.split("/")[0] == "shop.example.com"
+    assert not {"", ".", ".."} & set(made.split("/"))
 
 
 @pytest.mark.parametrize("domain", ["shop.example.com:8443", '"; filename="x.exe', "../../etc/passwd", "\r\nSet-Cookie: a", "äöü", ""])
@@ -130,7 +136,7 @@ class _Page(HTMLParser):
 
 
 def test_hostile_texts_in_html_add_no_element_and_are_all_there() -> None:
-    harmless, hostile = _Page(as_html.render(document(text="harmless"))), _Page(as_html.render(document(text=HOSTILE)))
+    harmless, hostile = (_Page(as_html.render(document(text=text, retested=retest(text)))) for text in ("harmless", HOSTILE))
 
     assert hostile.tags == harmless.tags
     assert hostile.attributes == harmless.attributes
@@ -150,14 +156,17 @@ def test_html_loads_nothing_and_says_so_in_itself() -> None:
 
 def test_hostile_texts_in_markdown_add_no_element() -> None:
     def tags(text: str) -> list[str]:
-        rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(as_markdown.render(document(text=text)))
+        rendered = (
+            MarkdownIt("commonmark", {"html": True}).enable("table").render(as_markdown.render(document(text=text, retested=retest(text))))
+        )
         return [tag for tag in re.findall(r"<(/?[a-z0-9]+)", rendered) if tag not in ("br", "p", "/p")]
 
     assert tags(HOSTILE) == tags("harmless")
 
 
 def test_hostile_texts_in_csv_stay_in_their_cells() -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv.render(document(text=HOSTILE)), newline="")))
+    written = as_csv.render(document(text=HOSTILE, retested=retest(HOSTILE)))
+    rows = list(csv.DictReader(io.StringIO(written, newline="")))
     found = [row for row in rows if row["record"] == "finding"]
 
     assert all(None not in row and None not in row.values() for row in rows)
@@ -167,7 +176,7 @@ def test_hostile_texts_in_csv_stay_in_their_cells() -> None:
 
 @pytest.mark.parametrize("format_", WRITERS, ids=str)
 def test_no_format_carries_control_characters(format_: Format) -> None:
-    written = WRITERS[format_](document(text=HOSTILE))
+    written = WRITERS[format_](document(text=HOSTILE, retested=retest(HOSTILE)))
 
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", written)
     assert "\\u202e" in written or "\\\\u202e" in written
@@ -182,6 +191,34 @@ def test_scan_that_did_not_look_at_everything_is_clean_in_no_format(format_: For
     assert "It found nothing" not in written
     if format_ in (Format.JSON, Format.SARIF):
         assert '"clean": false' in written
+
+
+@pytest.mark.parametrize("format_", WRITERS, ids=str)
+def test_report_of_a_retest_says_of_each_finding_how_it_ended_and_why(format_: Format) -> None:
+    written = WRITERS[format_](document(findings=[], retested=retest())).replace("\\", "")
+
+    for outcome in ("fixed", "still_open", "could_not_check"):
+        shown = outcome if format_ in (Format.CSV, Format.JSON, Format.SARIF) else outcome.replace("_", " ")
+        assert written.index(shown) >= 0
+        assert f"{outcome}, because harmless" in written
+
+
+def test_banner_of_html_is_green_only_where_the_scan_is_clean() -> None:
+    def banner(**told: Any) -> str:
+        (found,) = re.findall(r'<p class="(banner[^"]*)">', as_html.render(document(**told)))
+        return str(found)
+
+    assert (banner(findings=[]), banner(), banner(findings=[], retested=retest())) == ("banner clean", "banner", "banner")
+
+
+def test_retest_is_of_another_category_in_sarif_and_tells_what_it_could_not_check() -> None:
+    whole, again = (json.loads(as_sarif.render(document(retested=ended)))["runs"][0] for ended in (None, retest()))
+
+    assert whole["automationDetails"]["id"] == "apviso/shop.example.com/scan-1"
+    assert again["automationDetails"]["id"] == "apviso/shop.example.com/retest/scan-1"
+    notes = {note["descriptor"]["id"]: note for note in again["invocations"][0]["toolExecutionNotifications"]}
+    assert notes["retest-could-not-check"]["level"] == "warning"
+    assert notes["retest-could-not-check"]["message"]["text"].endswith("could_not_check, because harmless")
 
 
 def test_run_of_sarif_is_successful_only_where_the_scan_was_complete() -> None:

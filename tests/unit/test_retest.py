@@ -11,20 +11,21 @@ from apviso.server.scans.retest import Retested, outcome_of, status_after
 WHOLE = FindingLook(finding_id="f", complete=True)
 PART = FindingLook(finding_id="f", complete=False, reason="It leads to a login.")
 FIXED, STILL_OPEN, COULD_NOT_CHECK = RetestOutcome.FIXED, RetestOutcome.STILL_OPEN, RetestOutcome.COULD_NOT_CHECK
-EVERYTHING = list(product((True, False), (True, False), (WHOLE, PART, None), (True, False)))
+EVERYTHING = list(product((True, False), (True, False), (WHOLE, PART, None), ("now", "before", "never")))
 
 
-@pytest.mark.parametrize(("has_completed", "is_complete", "look", "was_seen"), EVERYTHING)
+@pytest.mark.parametrize(("has_completed", "is_complete", "look", "seen"), EVERYTHING)
 def test_outcome_in_every_situation_is_fixed_in_one_alone(
-    has_completed: bool, is_complete: bool, look: FindingLook | None, was_seen: bool
+    has_completed: bool, is_complete: bool, look: FindingLook | None, seen: str
 ) -> None:
-    expected = COULD_NOT_CHECK
-    if was_seen:
+    expected = STILL_OPEN if seen == "before" else COULD_NOT_CHECK
+    if seen == "now":
         expected = STILL_OPEN
     elif (has_completed, is_complete, look) == (True, True, WHOLE):
         expected = FIXED
 
-    outcome, reason = outcome_of(Retested(has_completed, is_complete), look, was_seen=was_seen)
+    ended = Retested(has_completed, is_complete)
+    outcome, reason = outcome_of(ended, look, was_seen=seen == "now", was_seen_before=seen == "before")
 
     assert outcome is expected
     assert reason

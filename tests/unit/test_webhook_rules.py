@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -17,6 +19,7 @@ from apviso.server.webhooks.catalogue import chosen, names_of, payload, subject_
 from apviso.server.webhooks.destination import Policy, are_permitted, check_url
 from apviso.server.webhooks.facts import Claimed, Kind, Outcome, Sealed
 from apviso.server.webhooks.flapping import Told, told_when
+from apviso.server.webhooks.places import MOST_KNOWN, Places
 from apviso.server.webhooks.retries import DISABLED_AFTER, PAUSES, Verdict, after
 from apviso.server.webhooks.signing import OVERLAP, headers, in_force, overlap_until, rotated, secret_of
 
@@ -48,6 +51,8 @@ def test_event_under_its_own_name_is_told(event: WebhookEvent) -> None:
     [
         ("runner.online", {"previousStatus": "offline"}, ["runner.recovered"]),
         ("runner.online", {"previousStatus": "degraded"}, ["runner.recovered"]),
+        ("runner.online", {"previousStatus": "offline", "previousReasons": ["said_goodbye"]}, ["runner.recovered"]),
+        ("runner.online", {"previousStatus": "offline", "previousReasons": ["never_contacted"]}, ["runner.online"]),
         ("runner.online", {"previousStatus": None}, ["runner.online"]),
         ("scan.preflight_failed", {"attempt": 1}, ["scan.failed"]),
         ("scan.completed", {"attempt": 1}, ["scan.completed"]),
@@ -262,3 +267,48 @@ def test_name_is_permitted_where_all_of_its_addresses_are(addresses: list[str], 
     policy = Policy((ip_network("10.1.0.0/16"),))
 
     assert are_permitted([ip_address(one) for one in addresses], policy) is expected
+
+
+# ---- places
+
+
+def placed(places: Places, load: Counter[str], wanted: Iterable[str]) -> Counter[str]:
+    """What gets a place, of messages for these webhooks in this order."""
+    taken: Counter[str] = Counter()
+    for webhook_id in wanted:
+        if webhook_id not in places.full(load) and places.has_room(webhook_id, load):
+            load[webhook_id] += 1
+            taken[webhook_id] += 1
+    return taken
+
+
+def test_receivers_that_hang_leave_room_for_those_that_answer() -> None:
+    places, hanging = Places(), [f"hangs-{number}" for number in range(100)]
+    for webhook_id in hanging:
+        places.note(webhook_id, 15.0)
+    places.note("answers", 0.05)
+
+    taken = placed(places, Counter(), [*hanging * 5, *["answers", "new"] * 10])
+
+    assert taken.total() == 32 + 4 + 1
+    assert (taken["answers"], taken["new"], max(taken[one] for one in hanging)) == (4, 1, 1)
+
+
+def test_receiver_that_answers_soon_again_gets_its_places_back_and_there_is_an_end_of_them() -> None:
+    places = Places()
+    for number in range(20):
+        places.note(f"hook-{number}", 15.0)
+        places.note(f"hook-{number}", 0.05)
+
+    taken = placed(places, Counter(), [f"hook-{number}" for number in range(20)] * 5)
+
+    assert (taken.total(), max(taken.values())) == (64, 4)
+
+
+def test_receivers_that_are_remembered_are_bounded() -> None:
+    places = Places()
+    for number in range(MOST_KNOWN + 1):
+        places.note(f"hook-{number}", 0.05)
+
+    # The first one is as unknown as before.
+    assert placed(places, Counter(), ["hook-0"] * 4 + ["hook-1"] * 4) == Counter({"hook-0": 1, "hook-1": 4})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -77,6 +79,24 @@ def strangers_in_the_protocol(module: Module) -> Iterator[str]:
                 yield origin
 
 
+SECRETS = re.compile(r"\b(?:secret|digest|password|signature|exchange_key|token)\b(?:\(\))?$")
+COMPARES_DIGESTS = {
+    "server/idempotency.py": "the digest of a request, by its own caller",
+    "runner/engines/registry.py": "the digest of an image, which is public",
+    "runner/engines/signatures.py": "the digest of an image, which is public",
+    "runner/identity.py": "the runner's own token with the one in its own file",
+}
+
+
+def secrets_compared_in_varying_time(module: Module) -> Iterator[str]:
+    """`==` on a secret or its digest: it takes the longer the more of a guess is right."""
+    if module.place not in COMPARES_DIGESTS:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Compare) and any(isinstance(how, ast.Eq | ast.NotEq) for how in node.ops):
+                sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
+                yield from (side for side in sides if SECRETS.search(side))
+
+
 RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
     sql_outside_stores,
     transactions_ended,
@@ -84,6 +104,7 @@ RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
     wall_clocks_read,
     scanners_imported,
     strangers_in_the_protocol,
+    secrets_compared_in_varying_time,
 )
 
 
@@ -104,10 +125,19 @@ def test_product_keeps_things_in_their_place(rule: Callable[[Module], Iterator[s
         (scanners_imported, "scanning/wapiti.py", "import wapitiCore.main"),
         (strangers_in_the_protocol, "protocol/scans.py", "from fastapi import Body"),
         (strangers_in_the_protocol, "protocol/scans.py", "from apviso.server.errors import Refusal"),
+        (secrets_compared_in_varying_time, "server/access.py", "is_right = known.digest == token.digest()"),
+        (secrets_compared_in_varying_time, "mcp/door.py", "is_wrong = given != self.secret"),
     ],
 )
 def test_thing_out_of_its_place_is_found(rule: Callable[[Module], Iterator[str]], place: str, text: str) -> None:
     assert list(rule(Module(place, text))) != []
+
+
+def test_secrets_of_the_product_are_compared_in_constant_time() -> None:
+    ways = {module.place for module in modules() if "hmac.compare_digest" in module.calls()}
+
+    assert {"protocol/tokens.py", "server/enrollment/exchange.py", "mcp/door.py"} <= ways
+    assert [found for module in modules() for found in secrets_compared_in_varying_time(module)] == []
 
 
 def test_listed_exceptions_are_still_needed() -> None:

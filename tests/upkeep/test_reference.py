@@ -37,7 +37,8 @@ from tests.upkeep.sources import ROOT, modules, read
 
 REFERENCE = ROOT / "docs/reference"
 GENERATED = (
-    "api.md", "cli.md", "metrics.md", "problem-codes.md", "server-settings.md", "scan-line.schema.json", "scan-order.schema.json",
+    "access.md", "api.md", "cli.md", "metrics.md", "problem-codes.md", "server-settings.md",
+    "scan-line.schema.json", "scan-order.schema.json",
 )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from apviso.protocol.states import Visibility
 
 if TYPE_CHECKING:
     from apviso.protocol.licenses import License
-    from apviso.server.settings import Settings
 
 group = typer.Typer(help="Operate the control plane from its own host.", no_args_is_help=True)
 licenses = typer.Typer(help="Issue, install and show licenses.", no_args_is_help=True)
@@ -38,21 +37,21 @@ def bootstrap(
     organization: Annotated[str, typer.Option("--organization", help="Name of the organization.")] = "Default",
     json: Json = False,
 ) -> None:
-    """Create an organization, or find it, and issue an API key that may do everything. The key is shown once."""
+    """Create an organization, or find it; issue an API key that may do everything, and a link to the dashboard. Both are shown once."""
     from apviso.server import operator
 
     settings = server_settings(data_dir=data_dir, database_url=database_url)
     name = organization.strip()
     if not 1 <= len(name) <= 120:
         fail(Exit.USAGE, "The name of an organization has 1 to 120 characters.")
-    way_in = _run(operator.bootstrap(settings, name))
-    told = {"organizationId": way_in.organization_id, "apiKey": way_in.key.reveal(), "loginUrl": _login_url(settings)}
+    way_in, login_url = _run(operator.bootstrap(settings, name))
+    told = {"organizationId": way_in.organization_id, "apiKey": way_in.key.reveal(), "loginUrl": login_url}
     if json:
         typer.echo(json_.dumps(told))
         return
     typer.echo(f"Organization  {name} ({told['organizationId']})")
     typer.echo(f"API key       {told['apiKey']}  (shown once: keep it)")
-    typer.echo(f"Address       {told['loginUrl']}")
+    typer.echo(f"Dashboard     {told['loginUrl']}  (works once, for a day: become an owner)")
 
 
 @group.command()
@@ -183,8 +182,3 @@ def _show(license_: License, json: bool) -> None:
     typer.echo(f"Scans at once {license_.concurrent_job_limit}")
     typer.echo(f"Targets       {license_.target_limit}")
     typer.echo(f"Visibilities  {', '.join(license_.allowed_target_visibilities) or 'none'}")
-
-
-def _login_url(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}/"

@@ -9,7 +9,7 @@ import typer
 
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json
-from apviso.cli.showing import notice, print_json, print_json_list, print_table
+from apviso.cli.showing import notice, print_done, print_json, print_json_list, print_table
 from apviso.protocol.states import Scope
 
 group = typer.Typer(help="API keys of the organization; needs a key with the scope admin.", no_args_is_help=True)
@@ -55,8 +55,12 @@ def create(
 
 @group.command()
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Id of a key.")], api_url: ApiUrl = None, api_key_file: ApiKeyFile = None
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Id of a key.")],
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
 ) -> None:
     """End a key at once."""
     with connected(api_url, api_key_file) as client:
         client.api_keys.revoke(key)
+    print_done(key, json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,7 @@ def mark(
     finding: WhichFinding,
     status: Annotated[UserStatus, typer.Argument(metavar="STATUS", help="What becomes of it.")],
     note: Annotated[str | None, typer.Option("--note", help="Why, for the audit trail.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="When an accepted risk ends (UTC); it is open again then.")] = None,
     json: Json = False,
     api_url: ApiUrl = None,
     api_key_file: ApiKeyFile = None,
@@ -82,7 +84,26 @@ def mark(
     from apviso.protocol.findings import FindingStatusPatch
 
     with connected(api_url, api_key_file) as client:
-        _show(client.findings.set_status(finding, FindingStatusPatch(user_status=status, note=note)), json=json)
+        ends = None if until is None else until.replace(tzinfo=UTC)
+        _show(client.findings.set_status(finding, FindingStatusPatch(user_status=status, note=note, until=ends)), json=json)
+
+
+@group.command()
+def history(
+    finding: WhichFinding,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="So many at most, newest first.")] = 50,
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Show who or what changed the status of a finding, and what retests saw of it."""
+    with connected(api_url, api_key_file) as client:
+        found = list(islice(client.findings.history(finding), limit))
+    if json:
+        print_json_list("history", found)
+        return
+    rows = [(one.at, one.cause, one.actor, one.from_status, one.to_status, one.until, one.note) for one in found]
+    print_table(("at", "by", "who", "from", "to", "until", "note"), rows, "Nothing has become of it yet.")
 
 
 def _show(finding: Finding, *, json: bool) -> None:
@@ -100,6 +121,7 @@ def _show(finding: Finding, *, json: bool) -> None:
             ("Where", f"{finding.method} {finding.url}"),
             ("Parameter", finding.parameter),
             ("Status", finding.user_status),
+            ("Accepted until", finding.accepted_until),
             ("First seen", finding.first_seen_at),
             ("Last seen", finding.last_seen_at),
             ("Description", finding.description or None),

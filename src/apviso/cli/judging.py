@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from apviso.protocol.findings import Finding
+from apviso.protocol.findings import Finding, RetestResult
 from apviso.protocol.scans import Scan
-from apviso.protocol.states import ScanStatus, Severity, UserStatus
+from apviso.protocol.states import RetestOutcome, ScanStatus, Severity, UserStatus
 
 # A person has looked at these and decided that the build need not wait for them.
 SETTLED = frozenset({UserStatus.ACCEPTED_RISK, UserStatus.FALSE_POSITIVE})
@@ -26,8 +26,10 @@ class Verdict:
         return not self.problems
 
 
-def judge(scan: Scan, findings: Iterable[Finding], fail_on: Severity | None, *, allow_partial: bool) -> Verdict:
-    """`findings` are those of the scan; without `fail_on` none of them matters."""
+def judge(
+    scan: Scan, findings: Iterable[Finding], fail_on: Severity | None, retested: Iterable[RetestResult] = (), *, allow_partial: bool
+) -> Verdict:
+    """`findings` are those of the scan; without `fail_on` none of them matters. Of what a retest says, each has to be fixed."""
     problems: list[str] = []
     notes: list[str] = []
     if scan.status is not ScanStatus.COMPLETED:
@@ -42,6 +44,8 @@ def judge(scan: Scan, findings: Iterable[Finding], fail_on: Severity | None, *, 
         problems += [f"{finding.severity}: {finding.title} ({finding.method} {finding.url})" for finding in open_]
         if len(open_) < len(grave):
             notes.append(f"{len(grave) - len(open_)} findings do not count: accepted risks and false positives")
+    unfixed = [one for one in retested if one.outcome is not RetestOutcome.FIXED and one.user_status not in SETTLED]
+    problems += [f"{one.outcome or 'not decided'}: {one.title}: {one.reason}" for one in unfixed]
     return Verdict(tuple(problems), tuple(notes))
 
 

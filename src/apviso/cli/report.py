@@ -38,14 +38,16 @@ def report(
     scan: WhichScan,
     format: Annotated[Format, typer.Option("--format", help="Form of the report.")] = Format.MD,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; otherwise standard output.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, like --format json.")] = False,
     api_url: ApiUrl = None,
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """Write the report of an ended scan; exits with 75 until the scan has ended."""
-    if output is None and format is Format.PDF and sys.stdout.isatty():
+    kind = Format.JSON if json else format
+    if output is None and kind is Format.PDF and sys.stdout.isatty():
         fail(Exit.USAGE, "A PDF is nothing for a terminal: give --output FILE.")
     with connected(api_url, api_key_file) as client:
-        content = _fetched(client, scan, format)
+        content = _fetched(client, scan, kind)
     if output is not None:
         _write(output, content)
         notice(f"{len(content)} bytes written to {output}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from apviso.cli.exits import Exit
+from apviso.runner.terminal import printable
 
 if TYPE_CHECKING:
     from apviso.runner.identity import Identity
@@ -27,8 +28,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _fail(code: Exit, sentence: str) -> NoReturn:
-    typer.echo(sentence, err=True)
+    _say(sentence, err=True)
     raise typer.Exit(code)
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """What the control plane, a proxy or a certificate may have put words into."""
+    typer.echo(printable(text, keep="\n"), err=err)
 
 
 def _set_up(api_url: str | None, workspace: Path | None, concurrency: int | None = None) -> Setup:
@@ -62,7 +68,7 @@ def register(
     text = token if token is not None else _read_token(token_file)
     identity = _join(setup, Wish(text, name, label or (), force), concurrency)
     if identity is not None:
-        typer.echo(f"Registered as {identity.name} ({identity.runner_id}).\nStart it with: apviso run")
+        _say(f"Registered as {identity.name} ({identity.runner_id}).\nStart it with: apviso run")
 
 
 def _read_token(token_file: str | None) -> str:
@@ -87,11 +93,11 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
     from apviso.runner.trust import BadAuthority
 
     try:
-        identity = asyncio.run(join(setup, wish, lambda error, delay: typer.echo(f"{error}; trying again in {delay:.0f} s", err=True)))
+        identity = asyncio.run(join(setup, wish, lambda error, delay: _say(f"{error}; trying again in {delay:.0f} s", err=True)))
         if concurrency is not None:
             remember_concurrency(setup.workspace, concurrency)
     except AlreadyRegistered as error:
-        typer.echo(f"Nothing was done: {error}. The enrollment token was not used; --force registers anew.")
+        _say(f"Nothing was done: {error}. The enrollment token was not used; --force registers anew.")
         return None
     except BadWish as error:
         _fail(Exit.USAGE, str(error))
@@ -138,9 +144,9 @@ def onboard(api_url: ApiUrl = None, workspace: Workspace = None) -> None:
         name = typer.prompt("Name of this runner", default=host_name())
         identity = _join(setup, Wish(token, name), None)
         if identity is not None:
-            typer.echo(f"\nRegistered as {identity.name} ({identity.runner_id}).")
+            _say(f"\nRegistered as {identity.name} ({identity.runner_id}).")
     else:
-        typer.echo(f"This host is registered already as {setup.identity.name or setup.identity.token.prefix}.")
+        _say(f"This host is registered already as {setup.identity.name or setup.identity.token.prefix}.")
     typer.echo("\nLooking at what a scan needs:")
     healthy = _print_diagnosis(_set_up(api_url, workspace), as_json=False)
     where = f" --workspace {setup.workspace.root}" if setup.resolved.sources["workspace"] == "flag" else ""
@@ -181,16 +187,16 @@ def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
         return found.healthy
     marks = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     for check in found.checks:
-        typer.echo(f"{marks[check.state]}  {check.name}: {check.message}")
+        _say(f"{marks[check.state]}  {check.name}: {check.message}")
         if check.next_step:
-            typer.echo(f"         next: {check.next_step}")
+            _say(f"         next: {check.next_step}")
     if found.engine_limits:
         typer.echo("\nLimits of the engine:")
     for limit in found.engine_limits:
         typer.echo(f"  - {limit}")
     typer.echo("\nSettings:")
     for setting in found.settings:
-        typer.echo(f"  {setting.name} = {setting.value}  ({setting.source})")
+        _say(f"  {setting.name} = {setting.value}  ({setting.source})")
     return found.healthy
 
 
@@ -217,7 +223,7 @@ def _exit_of(outcome: str) -> int:
     from apviso.runner.shutdown import Outcome
 
     match Outcome(outcome):
-        case Outcome.STOPPED:
+        case Outcome.STOPPED | Outcome.RETIRED:
             return Exit.OK
         case Outcome.ABORTED:
             return 130
@@ -285,7 +291,7 @@ def unregister(
     problem = asyncio.run(leave(setup))
     typer.echo("The identity on this host is deleted.")
     if problem is not None:
-        typer.echo(f"The control plane was not told: {problem}", err=True)
+        _say(f"The control plane was not told: {problem}", err=True)
     typer.echo("To free its place in the license, revoke the runner in the control plane as well.")
 
 

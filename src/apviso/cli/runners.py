@@ -9,12 +9,12 @@ import typer
 from apviso.cli.exits import Exit
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json, fail
-from apviso.cli.showing import Cell, notice, print_facts, print_json, print_table
+from apviso.cli.showing import Cell, notice, print_done, print_facts, print_json, print_table
 from apviso.protocol.states import RunnerStatus
 
 if TYPE_CHECKING:
     from apviso.client import Client
-    from apviso.protocol.runners import Runner
+    from apviso.protocol.runners import FastFailure, Runner
 
 group = typer.Typer(help="The runners of the organization.", no_args_is_help=True)
 Which = Annotated[str, typer.Argument(metavar="RUNNER", help="Id or name of a runner.")]
@@ -75,6 +75,8 @@ def _show(runner: Runner, *, json: bool) -> None:
             ("Status", ", ".join([str(runner.status), *runner.status_reasons])),
             ("State", str(runner.admin_state)),
             ("Note", runner.admin_note),
+            ("Until", runner.admin_until),
+            ("Scans that failed", "; ".join(_failed(one) for one in runner.quarantine.failures) if runner.quarantine else None),
             ("Accepts scans", _yes(runner.accepting_jobs)),
             ("Scans", f"{runner.current_jobs} of {runner.configured_concurrency}"),
             ("Version", runner.version),
@@ -84,6 +86,10 @@ def _show(runner: Runner, *, json: bool) -> None:
             ("Last heartbeat", runner.last_heartbeat_at),
         )
     )
+
+
+def _failed(failure: FastFailure) -> str:
+    return f"{failure.scan_id} after {failure.seconds:g} s with {failure.end_reason}"
 
 
 @group.command()
@@ -130,10 +136,12 @@ def token(
 
 
 @group.command()
-def revoke(runner: Which, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+def revoke(runner: Which, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """End a runner's access for good; its scans go back to the queue."""
     with connected(api_url, api_key_file) as client:
-        client.runners.revoke(_id_of(client, runner))
+        runner_id = _id_of(client, runner)
+        client.runners.revoke(runner_id)
+    print_done(runner_id, json=json)
 
 
 @group.command()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,9 +19,11 @@ from apviso.runner.terminal import printable
 
 if TYPE_CHECKING:
     from apviso.client import Client
+    from apviso.protocol.findings import RetestAnswer, RetestCounts
     from apviso.protocol.scans import NewScan, Scan
 
 group = typer.Typer(help="Start scans, watch them, tell a build whether they passed.", no_args_is_help=True)
+Queue = Annotated[bool, typer.Option("--queue", help="Wait for a runner where none is ready, rather than refuse.")]
 WhichScan = Annotated[str, typer.Argument(metavar="SCAN", help="Id of a scan.")]
 FailOn = Annotated[Severity | None, typer.Option("--fail-on", help="Exit with 2 where something as severe as this, or worse, is found.")]
 AllowPartial = Annotated[bool, typer.Option("--allow-partial", help="Do not exit with 2 for a scan that did not look at everything.")]
@@ -36,7 +39,7 @@ def start(
     target: WhichTarget,
     preset: Annotated[ModelPreset, typer.Option("--preset", help="How thoroughly to look.")] = ModelPreset.LOW,
     runner: Annotated[str | None, typer.Option("--runner", help="Id of the runner that is to scan.")] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for a runner where none is ready, rather than refuse.")] = False,
+    queue: Queue = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exits with 2 unless the scan completed and looked at all.")
     ] = False,
@@ -53,13 +56,55 @@ def start(
     if not wait and (fail_on is not None or allow_partial or timeout is not None):
         fail(Exit.USAGE, "--fail-on, --allow-partial and --timeout judge an ended scan: give --wait, too.")
     with connected(api_url, api_key_file) as client:
-        wanted = NewScan(
-            target_id=id_of(client, target), runner_id=runner, model_preset=preset, when_unavailable="queue" if queue else "reject"
-        )
+        target_id, unavailable = id_of(client, target), _unless_ready(queue=queue)
+        wanted = NewScan(target_id=target_id, runner_id=runner, model_preset=preset, when_unavailable=unavailable)
         if wait:
             _start_and_judge(client, wanted, fail_on, timeout, allow_partial=allow_partial, json=json)
-            return
-        created = client.scans.start(wanted)
+        else:
+            _start(client, wanted, json=json)
+
+
+@group.command()
+def retest(
+    scan: Annotated[str, typer.Argument(metavar="SCAN", help="Id of the ended scan that saw the findings.")],
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", help="Id of a finding; may be given several times. Without it, all that the scan saw.")
+    ] = None,
+    runner: Annotated[str | None, typer.Option("--runner", help="Id of the runner that is to scan.")] = None,
+    queue: Queue = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exits with 2 unless each finding is fixed.")] = False,
+    timeout: Timeout = None,
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Look again for what an ended scan has found, and for nothing else; with --wait, also judge it."""
+    from apviso.protocol.scans import NewScan
+
+    if timeout is not None and not wait:
+        fail(Exit.USAGE, "--timeout is for the wait: give --wait, too.")
+    with connected(api_url, api_key_file) as client:
+        parent = client.scans.get(scan)
+        wanted = NewScan(
+            target_id=parent.target_id,
+            runner_id=runner,
+            is_retest=True,
+            parent_scan_id=parent.id,
+            finding_ids=finding or [],
+            when_unavailable=_unless_ready(queue=queue),
+        )
+        if wait:
+            _start_and_judge(client, wanted, None, timeout, allow_partial=False, json=json)
+        else:
+            _start(client, wanted, json=json)
+
+
+def _unless_ready(*, queue: bool) -> Literal["queue", "reject"]:
+    return "queue" if queue else "reject"
+
+
+def _start(client: Client, wanted: NewScan, *, json: bool) -> None:
+    created = client.scans.start(wanted)
     if json:
         print_json(created)
     else:
@@ -102,15 +147,20 @@ def _blocker(scan: Scan) -> str | None:
 
 def _conclude(client: Client, scan: Scan, fail_on: Severity | None, *, allow_partial: bool, json: bool) -> None:
     """Show the ended scan and end with what it means for a build."""
-    from apviso.cli.judging import judge
-    from apviso.protocol.scans import ScanAnswer
-
-    findings = client.scans.findings(scan.id) if fail_on is not None else ()
-    verdict = judge(scan, findings, fail_on, allow_partial=allow_partial)
     if json:
-        print_json(ScanAnswer(scan=scan))
+        _print_scan(client, scan)
+        notice(f"report: {_report_of(client, scan)}")
     else:
         _show(client, scan)
+    _judge(client, scan, fail_on, allow_partial=allow_partial)
+
+
+def _judge(client: Client, scan: Scan, fail_on: Severity | None, *, allow_partial: bool) -> None:
+    from apviso.cli.judging import judge
+
+    findings = client.scans.findings(scan.id) if fail_on is not None else ()
+    retested = client.scans.retest(scan.id).results if scan.is_retest else ()
+    verdict = judge(scan, findings, fail_on, retested, allow_partial=allow_partial)
     for note in verdict.notes:
         notice(f"note: {note}")
     for problem in verdict.problems:
@@ -119,8 +169,31 @@ def _conclude(client: Client, scan: Scan, fail_on: Severity | None, *, allow_par
         raise typer.Exit(Exit.CHECK_FAILED)
 
 
+def _print_scan(client: Client, scan: Scan) -> None:
+    """As JSON; a retest with what it says of each finding."""
+    from apviso.protocol.scans import ScanAnswer
+
+    retested = _retested(client, scan)
+    print_json(ScanAnswer(scan=scan), *([retested] if retested is not None else []))
+
+
+def _retested(client: Client, scan: Scan) -> RetestAnswer | None:
+    """What a retest says; None for another scan, and where the key may not see findings."""
+    from apviso.client import Forbidden
+
+    with contextlib.suppress(Forbidden):
+        return client.scans.retest(scan.id) if scan.is_retest else None
+    return None
+
+
+def _report_of(client: Client, scan: Scan) -> str:
+    """With the key; `apviso report` fetches it in any format."""
+    return f"{client.api_url}/api/v1/scans/{scan.id}/report.html"
+
+
 def _show(client: Client, scan: Scan) -> None:
     counts = ", ".join(f"{number} {severity}" for severity, number in scan.finding_counts.model_dump().items() if number)
+    retested = _retested(client, scan)
     coverage = None if scan.coverage is None else "complete" if scan.coverage.complete else f"partial: {'; '.join(scan.coverage.reasons)}"
     print_facts(
         (
@@ -129,14 +202,18 @@ def _show(client: Client, scan: Scan) -> None:
             ("Why", scan.status_reason),
             ("Waits for", _blocker(scan)),
             ("Findings", counts or "none"),
+            ("Retest", None if retested is None else _decided(retested.counts)),
             ("Coverage", coverage),
             ("Requests", scan.progress.requests),
             ("Started", scan.started_at),
             ("Finished", scan.finished_at),
-            # With the key; `apviso report` fetches it in any format.
-            ("Report", None if scan.finished_at is None else f"{client.api_url}/api/v1/scans/{scan.id}/report.html"),
+            ("Report", None if scan.finished_at is None else _report_of(client, scan)),
         )
     )
+
+
+def _decided(counts: RetestCounts) -> str:
+    return f"{counts.fixed} fixed, {counts.still_open} still open, {counts.could_not_check} could not be checked"
 
 
 @group.command()
@@ -155,22 +232,12 @@ def watch(
             notice(_state(known))
         for event in client.scans.follow(scan):
             typer.echo(json_.dumps(event)) if json else _tell(event)
+        ended = client.scans.get(scan)
         if json:
-            _judge_quietly(client, client.scans.get(scan), fail_on, allow_partial=allow_partial)
+            # The events were the output.
+            _judge(client, ended, fail_on, allow_partial=allow_partial)
         else:
-            _conclude(client, client.scans.get(scan), fail_on, allow_partial=allow_partial, json=False)
-
-
-def _judge_quietly(client: Client, scan: Scan, fail_on: Severity | None, *, allow_partial: bool) -> None:
-    """The events were the output."""
-    from apviso.cli.judging import judge
-
-    findings = client.scans.findings(scan.id) if fail_on is not None else ()
-    verdict = judge(scan, findings, fail_on, allow_partial=allow_partial)
-    for problem in verdict.problems:
-        notice(f"FAILED: {problem}")
-    if not verdict.passes:
-        raise typer.Exit(Exit.CHECK_FAILED)
+            _conclude(client, ended, fail_on, allow_partial=allow_partial, json=False)
 
 
 def _tell(event: dict[str, Any]) -> None:
@@ -189,27 +256,23 @@ def _tell(event: dict[str, Any]) -> None:
 @group.command()
 def show(scan: WhichScan, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """Show one scan."""
-    from apviso.protocol.scans import ScanAnswer
-
     with connected(api_url, api_key_file) as client:
         found = client.scans.get(scan)
-    if json:
-        print_json(ScanAnswer(scan=found))
-    else:
-        _show(client, found)
+        if json:
+            _print_scan(client, found)
+        else:
+            _show(client, found)
 
 
 @group.command()
 def cancel(scan: WhichScan, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """End a queued scan at once; tell the runner of a running one to stop."""
-    from apviso.protocol.scans import ScanAnswer
-
     with connected(api_url, api_key_file) as client:
         ended = client.scans.cancel(scan)
-    if json:
-        print_json(ScanAnswer(scan=ended))
-    else:
-        _show(client, ended)
+        if json:
+            _print_scan(client, ended)
+        else:
+            _show(client, ended)
 
 
 @group.command("list")

@@ -9,7 +9,7 @@ import typer
 
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json
-from apviso.cli.showing import print_facts, print_json, print_json_list, print_table
+from apviso.cli.showing import print_done, print_facts, print_json, print_json_list, print_table
 from apviso.cli.targets import Which as WhichTarget
 from apviso.cli.targets import id_of
 from apviso.protocol.schedules import Frequency, IfMissed
@@ -106,10 +106,11 @@ def _switch(schedule: str, api_url: str | None, api_key_file: str | None, *, ena
 
 
 @group.command()
-def delete(schedule: WhichSchedule, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+def delete(schedule: WhichSchedule, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """Delete a schedule; scans that it has started stay."""
     with connected(api_url, api_key_file) as client:
         client.schedules.delete(schedule)
+    print_done(schedule, json=json)
 
 
 @group.command()

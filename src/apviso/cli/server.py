@@ -52,5 +52,11 @@ def server(
         listener = serving.listen(settings)
     except serving.CannotListen as error:
         fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
-    if not serving.serve(create_app(settings), listener, lambda address: typer.echo(f"APVISO control plane: {address}")):
+
+    def announce(address: str, set_up: str | None) -> None:
+        typer.echo(f"APVISO control plane: {settings.public_url or address}")
+        if set_up is not None:
+            typer.echo(f"Nobody can sign in yet. Become the owner here (once, within a day): {set_up}")
+
+    if not serving.serve(create_app(settings), settings, listener, announce):
         fail(Exit.UNREACHABLE, "The control plane did not start; the log says why.")

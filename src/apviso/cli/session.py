@@ -24,6 +24,10 @@ ApiKeyFile = Annotated[
 ]
 
 
+# Of checks that wait for one before them, that one alone says what to do.
+NOT_JUDGED = "Cannot be judged before "
+
+
 @contextmanager
 def connected(api_url: str | None, api_key_file: str | None) -> Iterator[Client]:
     """The control plane. Whatever a call raises ends the command with its exit code."""
@@ -56,11 +60,24 @@ def _read_key(api_key_file: str) -> str:
 
 def exit_of(error: ApvisoError) -> Exit:
     """What a script is told."""
-    from apviso.client import BadCredential, Conflict, Forbidden, InvalidRequest, LicenseRefused, NotFound, Unreachable, WaitedTooLong
+    from apviso.client import (
+        BadCredential,
+        Conflict,
+        Forbidden,
+        InvalidRequest,
+        LicenseRefused,
+        NotFound,
+        Unreachable,
+        UnreadableAnswer,
+        WaitedTooLong,
+    )
 
     match error:
         case Unreachable():
             return Exit.UNREACHABLE
+        case UnreadableAnswer():
+            # A proxy in front of a control plane that is away, or an address where there is none.
+            return Exit.UNREACHABLE if error.is_away else Exit.REVOKED_OR_MISCONFIGURED
         case BadCredential():
             return Exit.BAD_CREDENTIAL
         case Forbidden(code="insufficient_scope"):
@@ -81,7 +98,7 @@ def _sentence(error: ApvisoError) -> str:
     readiness = error.member("readiness")
     checks = readiness.get("checks") if isinstance(readiness, dict) else error.member("checks")
     for check in checks if isinstance(checks, list) else ():
-        if isinstance(check, dict) and not check.get("ok"):
+        if isinstance(check, dict) and not check.get("ok") and not str(check.get("message")).startswith(NOT_JUDGED):
             lines.append(f"  {printable(str(check.get('message')))}\n    next: {printable(str(check.get('fix')))}")
     if error.request_id is not None:
         lines.append(f"  request id: {printable(error.request_id)}")

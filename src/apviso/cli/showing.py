@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,14 +23,25 @@ STYLES = {
 }  # fmt: skip
 
 
-def print_json(answer: BaseModel) -> None:
-    """As the API writes it. Beyond ASCII everything is escaped: a terminal takes some of it for commands."""
-    typer.echo(json.dumps(answer.model_dump(mode="json", by_alias=True), indent=2))
+def print_json(*answers: BaseModel) -> None:
+    """As the API writes them, several as one. Beyond ASCII everything is escaped: a terminal takes some of it for commands."""
+    members = [answer.model_dump(mode="json", by_alias=True) for answer in answers]
+    _print_json({name: value for one in members for name, value in one.items()})
+
+
+def print_done(identity: str, *, json: bool) -> None:
+    """For what has no answer of its own, such as a delete: a script that asks for JSON always gets some."""
+    if json:
+        _print_json({"id": identity})
 
 
 def print_json_list(name: str, items: Iterable[BaseModel]) -> None:
     """Items of several pages under the name that the API gives each page."""
-    typer.echo(json.dumps({name: [item.model_dump(mode="json", by_alias=True) for item in items]}, indent=2))
+    _print_json({name: [item.model_dump(mode="json", by_alias=True) for item in items]})
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], nothing: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from apviso.cli.exits import Exit
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json, fail
-from apviso.cli.showing import print_facts, print_json, print_table
+from apviso.cli.showing import print_done, print_facts, print_json, print_table
 from apviso.protocol.states import VerificationMethod, Visibility
 
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ def list_(
 
 
 @group.command()
-def delete(target: Which, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+def delete(target: Which, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """Delete a target that was never scanned."""
     with connected(api_url, api_key_file) as client:
-        client.targets.delete(id_of(client, target))
+        target_id = id_of(client, target)
+        client.targets.delete(target_id)
+    print_done(target_id, json=json)
 
 
 @group.command()

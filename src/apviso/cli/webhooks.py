@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
 from apviso.cli.settings import Json
-from apviso.cli.showing import notice, print_json, print_json_list, print_table
+from apviso.cli.showing import notice, print_done, print_facts, print_json, print_json_list, print_table
 from apviso.protocol.webhooks import DeliveryStatus
+
+if TYPE_CHECKING:
+    from apviso.protocol.webhooks import Webhook
 
 group = typer.Typer(help="Who is told of events; needs a key with the scope admin.", no_args_is_help=True)
 WhichWebhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Id of a webhook.")]
@@ -55,10 +58,57 @@ def list_(json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile =
 
 
 @group.command()
-def delete(webhook: WhichWebhook, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+def show(webhook: WhichWebhook, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+    """Show one webhook, and why it is disabled."""
+    with connected(api_url, api_key_file) as client:
+        _show(client.webhooks.get(webhook), json=json)
+
+
+@group.command()
+def enable(webhook: WhichWebhook, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+    """Tell an address of events again, from now on; what was given up is sent again with `apviso webhooks replay`."""
+    _switch(webhook, api_url, api_key_file, enabled=True, json=json)
+
+
+@group.command()
+def disable(webhook: WhichWebhook, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
+    """Tell an address nothing for now; what waits is given up."""
+    _switch(webhook, api_url, api_key_file, enabled=False, json=json)
+
+
+def _switch(webhook: str, api_url: str | None, api_key_file: str | None, *, enabled: bool, json: bool) -> None:
+    from apviso.protocol.webhooks import WebhookPatch
+
+    with connected(api_url, api_key_file) as client:
+        _show(client.webhooks.edit(webhook, WebhookPatch(enabled=enabled)), json=json)
+
+
+def _show(webhook: Webhook, *, json: bool) -> None:
+    if json:
+        from apviso.protocol.webhooks import WebhookAnswer
+
+        print_json(WebhookAnswer(webhook=webhook))
+        return
+    print_facts(
+        (
+            ("Webhook", webhook.url),
+            ("Id", webhook.id),
+            ("Events", ", ".join(webhook.events)),
+            ("For", webhook.description),
+            ("Enabled", "yes" if webhook.enabled else "no"),
+            ("Why not", webhook.disabled_reason),
+            ("Failing since", webhook.failing_since),
+            ("Earlier secrets until", webhook.previous_secrets_until),
+        )
+    )
+
+
+@group.command()
+def delete(webhook: WhichWebhook, json: Json = False, api_url: ApiUrl = None, api_key_file: ApiKeyFile = None) -> None:
     """Tell this address nothing more."""
     with connected(api_url, api_key_file) as client:
         client.webhooks.delete(webhook)
+    print_done(webhook, json=json)
 
 
 @group.command("test")

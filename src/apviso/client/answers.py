@@ -20,7 +20,8 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d+)?")
 def read_answer(call: Call[T], answered: Answered) -> T:
     """The value of the answer. Raises the error that the answer stands for."""
     if answered.status == 202 and call.method == "GET":
-        raise NotYet("this is there when the scan has ended", status=202, retry_after=_retry_after(answered))
+        why = "this is not there yet: the scan has not ended, or what could not be made is tried again later"
+        raise NotYet(why, status=202, retry_after=_retry_after(answered))
     if 200 <= answered.status < 300 or answered.status == 304:
         try:
             return call.read(answered)

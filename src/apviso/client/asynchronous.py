@@ -12,19 +12,17 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from apviso.client.answers import Collecting, read_answer, refusal
+from apviso.client.awaiting import Awaiting
 from apviso.client.calls import Answered, Call
 from apviso.client.connection import CANNOT_OPEN, LOST, Connection, bad_proxy
-from apviso.client.endpoints import Awaited, Steps
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
-from apviso.client.listing import Answer, Item, Listing
-from apviso.client.repeating import Patience
-from apviso.client.resources import Resources
+from apviso.client.repeating import patience_for
 
 T = TypeVar("T")
 
 
-class AsyncClient(Resources[Awaited]):
+class AsyncClient(Awaiting):
     """Use it as a context. What is not given comes from the environment; HTTPS_PROXY and NO_PROXY apply. Raises BadSettings."""
 
     def __init__(self, api_url: str | None = None, api_key: str | None = None, *, custom_ca: Path | str | None = None) -> None:
@@ -34,7 +32,7 @@ class AsyncClient(Resources[Awaited]):
             self._http = httpx2.AsyncClient(**words)
         except CANNOT_OPEN as error:
             raise bad_proxy() from error
-        super().__init__(self)
+        super().__init__()
 
     @property
     def api_url(self) -> str:
@@ -53,7 +51,7 @@ class AsyncClient(Resources[Awaited]):
         await self._http.aclose()
 
     async def perform(self, call: Call[T]) -> T:
-        patience = Patience(may_repeat=call.may_repeat)
+        patience = patience_for(call)
         while True:
             try:
                 return read_answer(call, await self._exchange(call))
@@ -62,25 +60,6 @@ class AsyncClient(Resources[Awaited]):
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
-
-    async def take(self, steps: Steps[T]) -> T:
-        """Perform each call of `steps` in its turn."""
-        answer: Any = None
-        while True:
-            try:
-                call = steps.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = await self.perform(call)
-
-    async def each(self, listing: Listing[Answer, Item]) -> AsyncIterator[Item]:
-        call: Call[Answer] | None = listing.first
-        while call is not None:
-            answer = await self.perform(call)
-            for item in listing.items(answer):
-                yield item
-            call = listing.after(answer)
 
     async def follow(self, following: Following) -> AsyncIterator[dict[str, Any]]:
         while not following.has_ended:

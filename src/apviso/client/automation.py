@@ -54,6 +54,10 @@ class Schedules(Resource[Way]):
     def delete(self, schedule_id: str) -> Call[None]:
         return remove(f"/schedules/{segment(schedule_id)}")
 
+    @Endpoint
+    def page_of_runs(self, schedule_id: str, page: int = 1, limit: int = 50) -> Call[ScheduleRunList]:
+        return get(f"/schedules/{segment(schedule_id)}/runs", ScheduleRunList, page=page, limit=limit)
+
     @Each
     def runs(self, schedule_id: str) -> Listing[ScheduleRunList, ScheduleRun]:
         """What became of each run that was due, newest first."""
@@ -65,6 +69,10 @@ class Webhooks(Resource[Way]):
     def add(self, wanted: NewWebhook) -> Call[IssuedWebhook]:
         """The only answer that ever holds the secret."""
         return create("/webhooks", wanted, IssuedWebhook)
+
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[WebhookList]:
+        return get("/webhooks", WebhookList, page=page, limit=limit)
 
     @Each
     def all(self) -> Listing[WebhookList, Webhook]:
@@ -90,7 +98,7 @@ class Webhooks(Resource[Way]):
     @Endpoint
     def test(self, webhook_id: str) -> Call[Delivery]:
         """Sends one message `webhook.test`; how it went is in its deliveries."""
-        return act(f"{_of_webhook(webhook_id)}/test", None, DeliveryAnswer).then(lambda answer: answer.delivery)
+        return create(f"{_of_webhook(webhook_id)}/test", None, DeliveryAnswer).then(lambda answer: answer.delivery)
 
     @Each
     def deliveries(self, webhook_id: str, *, status: DeliveryStatus | None = None) -> Listing[DeliveryList, Delivery]:
@@ -98,9 +106,15 @@ class Webhooks(Resource[Way]):
         return listing(f"{_of_webhook(webhook_id)}/deliveries", DeliveryList, lambda answer: answer.deliveries, status=status)
 
     @Endpoint
+    def deliveries_page(
+        self, webhook_id: str, page: int = 1, limit: int = 50, *, status: DeliveryStatus | None = None
+    ) -> Call[DeliveryList]:
+        return get(f"{_of_webhook(webhook_id)}/deliveries", DeliveryList, page=page, limit=limit, status=status)
+
+    @Endpoint
     def replay(self, webhook_id: str, delivery_id: str) -> Call[Delivery]:
         path = f"{_of_webhook(webhook_id)}/deliveries/{segment(delivery_id)}/replay"
-        return act(path, None, DeliveryAnswer).then(lambda answer: answer.delivery)
+        return create(path, None, DeliveryAnswer).then(lambda answer: answer.delivery)
 
 
 def _of_webhook(webhook_id: str) -> str:

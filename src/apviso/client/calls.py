@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -34,7 +34,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """`read` makes a value of a successful answer; `may_repeat` says that sending it twice does no more than sending it once."""
+    """`read` makes a value of a successful answer; `may_repeat` says that sending it twice does no more than sending it once.
+
+    `is_patient`: it is one of many in a long wait, and is sent again for longer than others."""
 
     method: str
     path: str
@@ -44,6 +46,7 @@ class Call(Generic[T]):
     headers: tuple[tuple[str, str], ...] = ()
     may_repeat: bool = False
     seconds: float = CALL_SECONDS
+    is_patient: bool = False
 
     def then(self, pick: Callable[[T], U]) -> Call[U]:
         """The same call for a part of its answer."""
@@ -56,6 +59,7 @@ class Call(Generic[T]):
             self.headers,
             self.may_repeat,
             self.seconds,
+            self.is_patient,
         )
 
 
@@ -93,15 +97,21 @@ def _words(value: object) -> str:
 
 
 def query_of(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """Names as they are written outside; what is None is left out."""
-    return tuple((to_camel(name), _words(value)) for name, value in values.items() if value is not None)
+    """Names as they are written outside; what is None is left out, and each of several values stands for itself."""
+    return tuple((to_camel(name), _words(one)) for name, value in values.items() for one in _each(value))
+
+
+def _each(value: object) -> Iterable[object]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple | frozenset) else (value,)
 
 
 def get(path: str, model: type[M], **query: object) -> Call[M]:
     return Call("GET", path, parsed(model), query_of(query), may_repeat=True)
 
 
-def look(path: str, model: type[M], *, tag: str | None, wait: float | None) -> Call[Seen[M]]:
+def look(path: str, model: type[M], *, tag: str | None, wait: float | None, is_patient: bool = False) -> Call[Seen[M]]:
     """A read that the server may hold open for `wait` seconds, until it differs from what `tag` names."""
 
     def read(answered: Answered) -> Seen[M]:
@@ -110,11 +120,13 @@ def look(path: str, model: type[M], *, tag: str | None, wait: float | None) -> C
 
     headers = () if tag is None else (("if-none-match", tag),)
     seconds = CALL_SECONDS if wait is None else wait + WAIT_MARGIN_SECONDS
-    return Call("GET", path, read, query_of({"wait": wait}), headers=headers, may_repeat=True, seconds=seconds)
+    query = query_of({"wait": wait})
+    return Call("GET", path, read, query, headers=headers, may_repeat=True, seconds=seconds, is_patient=is_patient)
 
 
-def download(path: str, accept: str) -> Call[bytes]:
-    return Call("GET", path, lambda answered: answered.content, headers=(("accept", accept),), may_repeat=True, seconds=120.0)
+def download(path: str, accept: str, **query: object) -> Call[bytes]:
+    headers = (("accept", accept),)
+    return Call("GET", path, lambda answered: answered.content, query_of(query), headers=headers, may_repeat=True, seconds=120.0)
 
 
 def create(path: str, body: Wire | None, model: type[M]) -> Call[M]:

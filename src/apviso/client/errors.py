@@ -8,6 +8,8 @@ from pydantic import JsonValue
 
 from apviso.protocol.problems import FieldProblem, Problem
 
+_AWAY = frozenset({502, 503, 504})
+
 
 class BadSettings(ValueError):
     """The client cannot be made so: address, key, authorities or proxy. The message quotes no secret."""
@@ -55,6 +57,11 @@ class UnreadableAnswer(ApvisoError):
 
     is_temporary = True
 
+    @property
+    def is_away(self) -> bool:
+        """What a proxy says in place of a control plane that it cannot reach."""
+        return self.status in _AWAY
+
 
 class Unavailable(ApvisoError):
     """The control plane cannot answer now (5xx)."""
@@ -69,7 +76,7 @@ class RateLimited(ApvisoError):
 
 
 class NotYet(ApvisoError):
-    """What was asked for is there when the scan has ended (202)."""
+    """What was asked for is there when the scan has ended, or is tried again later (202)."""
 
     is_temporary = True
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from apviso.client.calls import EVENTS, Answered, Call
 from apviso.client.errors import ApvisoError, Unreachable, UnreadableAnswer
-from apviso.client.repeating import Patience
+from apviso.client.repeating import WAITING_ATTEMPTS, Patience
 
 # The server says something each 15 s; a stream that is silent for longer is dead.
 SILENCE_SECONDS = 45.0
 MAX_LINE_CHARACTERS = 1024**2
+KEPT_ALIVE = ": keep-alive"
 
 
 class Following:
     """One stream over as many connections as it takes. An event of the type `end` is the last."""
 
-    def __init__(self, path: str, query: tuple[tuple[str, str], ...] = (), patience: Callable[[], Patience] | None = None) -> None:
+    def __init__(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> None:
         self._path = path
         self._query = query
-        self._patience = patience() if patience is not None else Patience(may_repeat=True)
+        self._patience = Patience(may_repeat=True)
         self._last_id: str | None = None
         self._fields: dict[str, str] = {}
         self.has_ended = False
@@ -40,7 +40,9 @@ class Following:
             raise UnreadableAnswer(f"a line of the stream {self._path} is longer than {MAX_LINE_CHARACTERS} characters")
         if line:
             name, _, value = line.partition(":")
-            # A line that begins with a colon keeps the connection alive.
+            if line.startswith(KEPT_ALIVE):
+                # It has lived for a while; what is cut off now and then is no reason to give up a scan that waits for hours.
+                self._lives()
             if name in {"id", "event", "data"}:
                 self._fields[name] = value.removeprefix(" ")
             return None
@@ -54,10 +56,13 @@ class Following:
             raise UnreadableAnswer(f"the stream {self._path} is not the control plane's") from error
         if not isinstance(event, dict):
             raise UnreadableAnswer(f"the stream {self._path} is not the control plane's")
-        self._patience.reset()
+        self._lives()
         self._last_id = fields.get("id", self._last_id)
         self.has_ended = fields.get("event") == "end"
         return event | ({"type": "end"} if self.has_ended else {})
+
+    def _lives(self) -> None:
+        self._patience = Patience(may_repeat=True, attempts=WAITING_ATTEMPTS)
 
     def delay_after(self, error: ApvisoError) -> float | None:
         """Seconds until the stream is opened again; None where there is no use in it."""

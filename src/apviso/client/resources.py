@@ -11,15 +11,21 @@ from apviso.client import waiting
 from apviso.client.automation import Schedules, Webhooks
 from apviso.client.calls import Call, act, change, create, download, get, query_of, remove, segment
 from apviso.client.endpoints import Each, Endpoint, Follow, Resource, Steps, Transport, Walk, Way
+from apviso.client.flaws import Findings
 from apviso.client.following import Following
 from apviso.client.listing import Listing, listing
 from apviso.protocol.access import ApiKey, ApiKeyAnswer, ApiKeyList, ApiKeyPatch, AuditEvent, AuditEventList, IssuedApiKey, NewApiKey
-from apviso.protocol.findings import Finding, FindingAnswer, FindingList, FindingStatusPatch
+from apviso.protocol.findings import (
+    Finding,
+    FindingList,
+    RetestAnswer,
+)
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import (
     Drain,
     EnrollmentToken,
+    EnrollmentTokenAnswer,
     EnrollmentTokenList,
     IssuedEnrollmentToken,
     NewEnrollmentToken,
@@ -29,20 +35,63 @@ from apviso.protocol.runners import (
     RunnerHistory,
     RunnerList,
     RunnerPatch,
+    TokenOutcome,
+    TokenOutcomeAnswer,
+    UptimeList,
 )
-from apviso.protocol.scans import CreatedScan, NewScan, Report, ReportAnswer, Scan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import (
+    Attempt,
+    AttemptList,
+    CreatedScan,
+    NewScan,
+    Report,
+    ReportAnswer,
+    Scan,
+    ScanAnswer,
+    ScanList,
+    ScanLoad,
+    ScanLog,
+)
 from apviso.protocol.states import RunnerStatus, ScanStatus, Severity, UserStatus, VerificationMethod
 from apviso.protocol.targets import NewTarget, Target, TargetAnswer, TargetList, TargetPatch
-from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
+from apviso.protocol.verification import Organization as OrganizationSettings
+from apviso.protocol.verification import (
+    OrganizationAnswer,
+    OrganizationPatch,
+    VerificationInstructions,
+    VerificationInstructionsAnswer,
+    VerificationRequest,
+)
 
 VERIFY_SECONDS = 45.0
 
 
 class Runners(Resource[Way]):
     @Endpoint
-    def list(self, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None) -> Call[RunnerList]:
-        """All of them, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
-        return get("/runners", RunnerList, status=status, label=label, name=name)
+    def list(
+        self,
+        *,
+        status: RunnerStatus | None = None,
+        label: str | None = None,
+        name: str | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+    ) -> Call[RunnerList]:
+        """All of them, or one page, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
+        return get("/runners", RunnerList, status=status, label=label, name=name, page=page, limit=limit)
+
+    @Endpoint
+    def page(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[RunnerList]:
+        return get("/runners", RunnerList, page=page, limit=limit, status=status, label=label, name=name)
+
+    @Endpoint
+    def uptime(
+        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+    ) -> Call[UptimeList]:
+        """The last day of the runners on the same page of the list."""
+        return get("/runners/uptime", UptimeList, page=page, limit=limit, status=status, label=label, name=name)
 
     @Endpoint
     def get(self, runner_id: str) -> Call[Runner]:
@@ -100,9 +149,24 @@ class EnrollmentTokens(Resource[Way]):
         """The only answer that ever holds the token."""
         return create("/runners/enrollment-tokens", wanted, IssuedEnrollmentToken)
 
+    @Endpoint
+    def page(self, page: int = 1, limit: int = 50) -> Call[EnrollmentTokenList]:
+        return get("/runners/enrollment-tokens", EnrollmentTokenList, page=page, limit=limit)
+
     @Each
     def all(self) -> Listing[EnrollmentTokenList, EnrollmentToken]:
         return listing("/runners/enrollment-tokens", EnrollmentTokenList, lambda answer: answer.enrollment_tokens)
+
+    @Endpoint
+    def get(self, token_prefix: str) -> Call[EnrollmentToken]:
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}"
+        return get(path, EnrollmentTokenAnswer).then(lambda answer: answer.enrollment_token)
+
+    @Endpoint
+    def outcome(self, token_prefix: str) -> Call[TokenOutcome]:
+        """What has become of it: still outstanding, or used by which runner, expired, revoked."""
+        path = f"/runners/enrollment-tokens/{segment(token_prefix)}/outcome"
+        return get(path, TokenOutcomeAnswer).then(lambda answer: answer.outcome)
 
     @Endpoint
     def revoke(self, token_prefix: str) -> Call[None]:
@@ -156,8 +220,17 @@ class Scans(Resource[Way]):
         return create("/scans", wanted, CreatedScan)
 
     @Endpoint
-    def page(self, page: int = 1, limit: int = 50, *, status: ScanStatus | None = None, target_id: str | None = None) -> Call[ScanList]:
-        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id)
+    def page(
+        self,
+        page: int = 1,
+        limit: int = 50,
+        *,
+        status: ScanStatus | None = None,
+        target_id: str | None = None,
+        runner_id: str | None = None,
+    ) -> Call[ScanList]:
+        """Newest first. With `runner_id`, those that this runner has had in hand."""
+        return get("/scans", ScanList, page=page, limit=limit, status=status, target_id=target_id, runner_id=runner_id)
 
     @Each
     def all(self, *, status: ScanStatus | None = None, target_id: str | None = None) -> Listing[ScanList, Scan]:
@@ -173,9 +246,21 @@ class Scans(Resource[Way]):
         return act(f"{_of_scan(scan_id)}/cancel", None, ScanAnswer, may_repeat=True).then(lambda answer: answer.scan)
 
     @Endpoint
-    def log(self, scan_id: str, *, after: int = 0, attempt: int | None = None) -> Call[ScanLog]:
-        """At most 1,000 events of the current attempt after `after`."""
-        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt)
+    def attempts(self, scan_id: str) -> Call[list[Attempt]]:
+        """Every attempt, the first one first."""
+        return get(f"{_of_scan(scan_id)}/attempts", AttemptList).then(lambda answer: answer.attempts)
+
+    @Endpoint
+    def load(self) -> Call[ScanLoad]:
+        """Slots in use and scans that waited, over the last 24 h."""
+        return get("/scans/load", ScanLoad)
+
+    @Endpoint
+    def log(
+        self, scan_id: str, *, after: int = 0, attempt: int | None = None, of: int | None = None, limit: int | None = None
+    ) -> Call[ScanLog]:
+        """At most 1,000 events after `after`: of the current attempt, or of the attempt `of`."""
+        return get(f"{_of_scan(scan_id)}/log", ScanLog, after=after, attempt=attempt, of=of, limit=limit)
 
     @Follow
     def follow(self, scan_id: str, *, after: int = 0) -> Following:
@@ -187,6 +272,10 @@ class Scans(Resource[Way]):
         """The ended scan. Raises WaitedTooLong; the scan goes on."""
         return waiting.scan_end(scan_id, seconds, on_change)
 
+    @Endpoint
+    def findings_page(self, scan_id: str, page: int = 1, limit: int = 50) -> Call[FindingList]:
+        return get(f"{_of_scan(scan_id)}/findings", FindingList, page=page, limit=limit)
+
     @Each
     def findings(
         self, scan_id: str, *, severity: Severity | None = None, user_status: UserStatus | None = None
@@ -194,6 +283,11 @@ class Scans(Resource[Way]):
         """What the scan found, worst first."""
         path = f"{_of_scan(scan_id)}/findings"
         return listing(path, FindingList, lambda answer: answer.findings, severity=severity, user_status=user_status)
+
+    @Endpoint
+    def retest(self, scan_id: str) -> Call[RetestAnswer]:
+        """What a retest says of each of its findings; `outcome` is null until it has ended."""
+        return get(f"{_of_scan(scan_id)}/retest", RetestAnswer)
 
     @Endpoint
     def report(self, scan_id: str) -> Call[Report]:
@@ -204,36 +298,6 @@ class Scans(Resource[Way]):
     def report_file(self, scan_id: str, kind: str) -> Call[bytes]:
         """The report as a file: `html`, `pdf`, `sarif`, `csv`, `json` or `md`. Raises NotYet until the scan has ended."""
         return download(f"{_of_scan(scan_id)}/report.{segment(kind)}", "*/*")
-
-
-class Findings(Resource[Way]):
-    @Endpoint
-    def page(
-        self,
-        page: int = 1,
-        limit: int = 50,
-        *,
-        severity: Severity | None = None,
-        user_status: UserStatus | None = None,
-        target_id: str | None = None,
-    ) -> Call[FindingList]:
-        return get("/findings", FindingList, page=page, limit=limit, severity=severity, user_status=user_status, target_id=target_id)
-
-    @Each
-    def all(
-        self, *, severity: Severity | None = None, user_status: UserStatus | None = None, target_id: str | None = None
-    ) -> Listing[FindingList, Finding]:
-        """Over all scans, worst first."""
-        wanted = {"severity": severity, "user_status": user_status, "target_id": target_id}
-        return listing("/findings", FindingList, lambda answer: answer.findings, **wanted)
-
-    @Endpoint
-    def get(self, finding_id: str) -> Call[Finding]:
-        return get(f"/findings/{segment(finding_id)}", FindingAnswer).then(lambda answer: answer.finding)
-
-    @Endpoint
-    def set_status(self, finding_id: str, patch: FindingStatusPatch) -> Call[Finding]:
-        return change(f"/findings/{segment(finding_id)}/status", patch, FindingAnswer).then(lambda answer: answer.finding)
 
 
 class ApiKeys(Resource[Way]):
@@ -261,8 +325,27 @@ class ApiKeys(Resource[Way]):
 
 class Organization(Resource[Way]):
     @Endpoint
+    def get(self) -> Call[OrganizationSettings]:
+        return get("/organization", OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Endpoint
+    def edit(self, patch: OrganizationPatch) -> Call[OrganizationSettings]:
+        """Whether control of targets has to be proved."""
+        return change("/organization", patch, OrganizationAnswer).then(lambda answer: answer.organization)
+
+    @Follow
+    def events(self) -> Following:
+        """What happens to runners, scans, findings and readiness from now on. Never ends by itself; lost connections are resumed."""
+        return Following("/events")
+
+    @Endpoint
     def quota(self) -> Call[Quota]:
         return get("/quota", Quota)
+
+    @Endpoint
+    def audit_page(self, *, subject_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Call[AuditEventList]:
+        """Newest first; the next part begins at the answer's `next_cursor`."""
+        return get("/audit-events", AuditEventList, subject_id=subject_id, cursor=cursor, limit=limit)
 
     @Each
     def audit_events(self, *, subject_id: str | None = None) -> Listing[AuditEventList, AuditEvent]:
@@ -295,3 +378,7 @@ def _runner(call: Call[RunnerAnswer]) -> Call[Runner]:
 
 def _of_scan(scan_id: str) -> str:
     return f"/scans/{segment(scan_id)}"
+
+
+def _of_finding(finding_id: str) -> str:
+    return f"/findings/{segment(finding_id)}"

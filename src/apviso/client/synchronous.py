@@ -16,7 +16,7 @@ from apviso.client.endpoints import Blocking, Steps
 from apviso.client.errors import ApvisoError
 from apviso.client.following import Following
 from apviso.client.listing import Answer, Item, Listing
-from apviso.client.repeating import Patience
+from apviso.client.repeating import patience_for
 from apviso.client.resources import Resources
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Client(Resources[Blocking]):
         self._http.close()
 
     def perform(self, call: Call[T]) -> T:
-        patience = Patience(may_repeat=call.may_repeat)
+        patience = patience_for(call)
         while True:
             try:
                 return read_answer(call, self._exchange(call))

@@ -17,6 +17,8 @@ from apviso.protocol.states import FINAL_STATUSES
 
 # The server's longest is 60 s; many a proxy gives up at 60.
 HELD_SECONDS = 50.0
+# Who waits for less would be told of a control plane that is away long after their time is up.
+PATIENT_SECONDS = 150.0
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,9 +38,10 @@ def until(wish: Wish[M], seconds: float | None) -> Generator[Call[Any], Any, M]:
     """The first answer that is enough. Each that differs from the one before is told. Raises WaitedTooLong after `seconds`."""
     deadline = None if seconds is None else monotonic() + seconds
     wait: float | None = None
+    is_patient = False
     last: Seen[M] = Seen(None, None)
     while True:
-        seen: Seen[M] = yield look(wish.path, wish.model, tag=last.tag if wish.by_tag else None, wait=wait)
+        seen: Seen[M] = yield look(wish.path, wish.model, tag=last.tag if wish.by_tag else None, wait=wait, is_patient=is_patient)
         if seen.value is not None and (seen.tag is None or seen.tag != last.tag):
             last = seen
             wish.on_change(seen.value)
@@ -47,7 +50,7 @@ def until(wish: Wish[M], seconds: float | None) -> Generator[Call[Any], Any, M]:
         left = HELD_SECONDS if deadline is None else deadline - monotonic()
         if left <= 0:
             raise WaitedTooLong(f"{wish.what} within {seconds:g} s")
-        wait = round(min(HELD_SECONDS, left), 3)
+        wait, is_patient = round(min(HELD_SECONDS, left), 3), deadline is None or left > PATIENT_SECONDS
 
 
 def scan_end(scan_id: str, seconds: float | None, on_change: Callable[[Scan], None]) -> Generator[Call[Any], Any, Scan]:

@@ -19,7 +19,8 @@ MAX_RUNNERS_SHOWN = 50
 _OWN = frozenset(
     {
         "findings", "finding", "events", "id", "scanId", "targetId", "fingerprint", "severity", "cvssVector", "userStatus", "firstSeenAt",
-        "lastSeenAt", "acceptedUntil", "nextCursor", "type", "at", "level",
+        "lastSeenAt", "acceptedUntil", "nextCursor", "type", "at", "level", "history", "actor", "cause", "from", "to", "until", "results",
+        "counts", "findingId", "outcome",
     }
 )  # fmt: skip
 # Members of scans and targets that a runner or a look for proof may have filled with what a site has said.

@@ -42,6 +42,7 @@ CHANGES: dict[str, ToolAnnotations] = {
     "add_target": _changes(destructive=False, idempotent=False),
     "verify_target": _changes(destructive=False, idempotent=True, open_world=True),
     "start_scan": _changes(destructive=True, idempotent=False, open_world=True),
+    "start_retest": _changes(destructive=True, idempotent=False, open_world=True),
     "cancel_scan": _changes(destructive=True, idempotent=True),
     "set_finding_status": _changes(destructive=True, idempotent=True),
     "pause_runner": _changes(destructive=True, idempotent=True),
@@ -61,6 +62,8 @@ READS = (
     "get_scan_log",
     "list_findings",
     "get_finding",
+    "get_finding_history",
+    "get_retest",
     "get_report",
     "list_schedules",
 )
@@ -68,7 +71,7 @@ READS = (
 QUOTING = frozenset(
     {
         "list_targets", "get_target", "list_scans", "get_scan", "get_scan_log", "list_findings", "get_finding", "get_report",
-        "verify_target", "start_scan", "cancel_scan", "set_finding_status",
+        "get_finding_history", "get_retest", "verify_target", "start_scan", "start_retest", "cancel_scan", "set_finding_status",
     }
 )  # fmt: skip
 

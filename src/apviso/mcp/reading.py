@@ -21,7 +21,7 @@ from apviso.mcp.answers import (
     with_few_runners,
 )
 from apviso.mcp.quoting import Marks
-from apviso.protocol.findings import Finding, FindingList
+from apviso.protocol.findings import Finding, FindingHistory, FindingList, RetestAnswer
 from apviso.protocol.licenses import Quota
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import Runner, RunnerList
@@ -153,6 +153,17 @@ class Reading:
     async def get_finding(self, finding_id: FindingId) -> Finding:
         """Show one finding: what the flaw is, where, the evidence, how to see it again and how to mend it."""
         return quoting_all(await self._client.findings.get(finding_id), new_marks())
+
+    async def get_finding_history(self, finding_id: FindingId, page: Page = 1, limit: Limit = 20) -> FindingHistory:
+        """Tell what became of one finding, newest first: who or what changed its status and why, and what retests saw of it."""
+        call = get(f"/findings/{segment(finding_id)}/history", FindingHistory, page=page, limit=limit)
+        return quoting_all(await self._client.perform(call), new_marks(), LIST_TEXT)
+
+    async def get_retest(self, scan_id: ScanId) -> RetestAnswer:
+        """Tell what a retest says of each of its findings: fixed, still_open or could_not_check, and why; null until it has ended.
+
+        could_not_check is not fixed. A scan that is no retest has no results."""
+        return quoting_all(await self._client.scans.retest(scan_id), new_marks(), LIST_TEXT)
 
     async def get_report(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from pydantic import Field
 from apviso.client import AsyncClient
 from apviso.mcp.answers import quoting_all, quoting_some
 from apviso.mcp.reading import FindingId, Id, RunnerId, ScanId, TargetId, new_marks
-from apviso.protocol.findings import Finding, FindingStatusPatch
+from apviso.protocol.findings import MAX_RETESTED, Finding, FindingStatusPatch
 from apviso.protocol.runners import Pause, Runner
 from apviso.protocol.scans import CreatedScan, NewScan, Scan
 from apviso.protocol.schedules import Frequency, NewSchedule, ScheduleAnswer
@@ -17,6 +18,9 @@ from apviso.protocol.states import ModelPreset, UserStatus, VerificationMethod, 
 from apviso.protocol.targets import NewTarget, Target
 
 Note = Annotated[str | None, Field(max_length=1000, description="Why, for the people who will read it.")]
+WhenUnavailable = Annotated[
+    Literal["reject", "queue"], Field(description="What happens when no runner can take it now; queue: it waits, for a day at most.")
+]
 
 
 class Writing:
@@ -51,15 +55,35 @@ class Writing:
         model_preset: Annotated[
             ModelPreset, Field(description="Its size: more requests and more time from free to ultra.")
         ] = ModelPreset.LOW,
-        when_unavailable: Annotated[
-            Literal["reject", "queue"],
-            Field(description="What happens when no runner can take it now; queue: it waits, for a day at most."),
-        ] = "reject",
+        when_unavailable: WhenUnavailable = "reject",
     ) -> CreatedScan:
         """Start a security scan of a target: a runner sends it many requests, some of them attacks. Start one only if the user asks for it.
 
         Where it cannot start, the refusal lists the checks that fail and their fixes. get_scan tells how far it is."""
         wanted = NewScan(target_id=target_id, runner_id=runner_id, model_preset=model_preset, when_unavailable=when_unavailable)
+        return quoting_some(await self._client.scans.start(wanted), new_marks())
+
+    async def start_retest(
+        self,
+        scan_id: Annotated[Id, Field(description="The ended scan that saw the findings, from list_scans.")],
+        finding_ids: Annotated[
+            list[Id] | None, Field(max_length=MAX_RETESTED, description="These findings alone; otherwise all that the scan saw.")
+        ] = None,
+        runner_id: Annotated[Id | None, Field(description="Only this runner may take it.")] = None,
+        when_unavailable: WhenUnavailable = "reject",
+    ) -> CreatedScan:
+        """Look again for findings of an ended scan, to tell whether they are fixed. This attacks the target: do it only if the user asks.
+
+        get_retest tells how it ended for each finding."""
+        parent = await self._client.scans.get(scan_id)
+        wanted = NewScan(
+            target_id=parent.target_id,
+            runner_id=runner_id,
+            is_retest=True,
+            parent_scan_id=parent.id,
+            finding_ids=finding_ids or [],
+            when_unavailable=when_unavailable,
+        )
         return quoting_some(await self._client.scans.start(wanted), new_marks())
 
     async def cancel_scan(self, scan_id: ScanId) -> Scan:
@@ -71,9 +95,11 @@ class Writing:
         finding_id: FindingId,
         user_status: Annotated[UserStatus, Field(description="What becomes of the finding.")],
         note: Note = None,
+        until: Annotated[datetime | None, Field(description="End of an accepted risk: from then on the finding is open again.")] = None,
     ) -> Finding:
         """Mark a finding: open, in progress, fixed, an accepted risk or a false positive. It is a person's judgment: ask the user first."""
-        patch = FindingStatusPatch(user_status=user_status, **({} if note is None else {"note": note}))
+        told = {name: value for name, value in (("note", note), ("until", until)) if value is not None}
+        patch = FindingStatusPatch.model_validate({"user_status": user_status, **told})
         return quoting_all(await self._client.findings.set_status(finding_id, patch), new_marks())
 
     async def pause_runner(self, runner_id: RunnerId, note: Note = None) -> Runner:

@@ -12,7 +12,7 @@ from apviso.protocol.runners import MAX_CONCURRENCY, Labels
 from apviso.protocol.scan_events import Coverage, FindingLook, ScanEvent
 from apviso.protocol.states import CANCELLED_REASONS, COMPLETED_REASONS, AdminState, EndReason, ModelPreset, RunnerStatus, ScanStatus
 from apviso.protocol.targets import JobTarget
-from apviso.protocol.wire import Facts, Instant, JobId, Name, RunnerId, ScanId, Text, Wire
+from apviso.protocol.wire import MAX_ID_LENGTH, Facts, Instant, JobId, Name, RunnerId, ScanId, Text, Wire
 
 PROTOCOL_VERSION = 1
 MAX_EVENTS_IN_A_BATCH = 1_000
@@ -56,7 +56,7 @@ class RegisteredRunner(Wire):
 class Registered(Wire):
     token: str = Field(repr=False)
     runner: RegisteredRunner
-    heartbeat_interval_ms: int
+    heartbeat_interval_ms: Amount
     server_time: Instant
 
 
@@ -82,13 +82,14 @@ class Heartbeat(Wire):
 
 
 class Directives(Wire):
-    """What the server wants of the runner. `cancel_jobs` holds job ids."""
+    """What the server wants of the runner. `cancel_jobs` holds job ids; without a time, the minimum version counts at once."""
 
-    cancel_jobs: list[JobId] = []
+    cancel_jobs: list[Annotated[JobId, Field(max_length=MAX_ID_LENGTH)]] = []
     admin_state: AdminState = AdminState.ENABLED
     drain_deadline: Instant | None = None
     rotate_token: bool = False
-    minimum_version: str | None = None
+    minimum_version: Word | None = None
+    minimum_version_from: Instant | None = None
 
 
 class BeatingRunner(Wire):
@@ -98,7 +99,7 @@ class BeatingRunner(Wire):
 
 class HeartbeatAnswer(Wire):
     runner: BeatingRunner
-    heartbeat_interval_ms: int
+    heartbeat_interval_ms: Amount
     directives: Directives
     server_time: Instant
 
@@ -117,9 +118,9 @@ class Claim(Wire):
 class ClaimedJob(Wire):
     id: JobId
     runner_id: RunnerId
-    attempt: int
-    lease_seconds: int
-    renew_after_seconds: int
+    attempt: Attempt
+    lease_seconds: Amount
+    renew_after_seconds: Amount
 
 
 class ClaimedScan(Wire):
@@ -160,7 +161,7 @@ class AttemptCall(Wire):
 
 class LeaseAnswer(Wire):
     lease_expires_at: Instant
-    lease_seconds: int
+    lease_seconds: Amount
     cancel_requested_at: Instant | None
 
 
@@ -194,7 +195,7 @@ class EventBatch(AttemptCall):
 
 
 class EventsAnswer(Wire):
-    acked_seq: int
+    acked_seq: Amount
     cancel_requested_at: Instant | None = None
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from apviso.protocol.states import HistoryCause, RetestOutcome, Severity, UserStatus
+from apviso.protocol.states import HistoryCause, RetestOutcome, ScanStatus, Severity, UserStatus
 from apviso.protocol.wire import FindingId, Instant, Note, ScanId, TargetId, Text, Wire, cut_to
 
 # As many as a retest may look at again; more are another retest.
@@ -115,6 +116,23 @@ class FindingHistory(Wire):
     total_pages: int
 
 
+class Look(Wire):
+    """One ended scan of the finding's target. Where it is not `complete`, that it has not `seen` the finding says nothing."""
+
+    scan_id: ScanId
+    ended_at: Instant
+    status: ScanStatus
+    is_retest: bool
+    complete: bool
+    seen: bool
+
+
+class FindingLooks(Wire):
+    """Newest first."""
+
+    looks: list[Look]
+
+
 class RetestResult(Wire):
     """`outcome` is null until the retest has ended; `reason` is one sentence."""
 
@@ -145,3 +163,16 @@ class FindingCounts(Wire):
     medium: int = 0
     low: int = 0
     info: int = 0
+
+
+class DayOfFindings(Wire):
+    """How many flaws were seen for the first time on `day`, which is one of UTC."""
+
+    day: date
+    counts: FindingCounts
+
+
+class FindingTrend(Wire):
+    """Oldest first; the last day is today. A day without any is there, too."""
+
+    days: list[DayOfFindings]

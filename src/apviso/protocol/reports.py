@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from apviso.protocol.findings import Finding, FindingCounts
-from apviso.protocol.states import EndReason, ModelPreset, ScanStatus, Severity
+from apviso.protocol.findings import Finding, FindingCounts, RetestCounts
+from apviso.protocol.states import EndReason, ModelPreset, RetestOutcome, ScanStatus, Severity
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import FindingId, Instant, RunnerId, ScanId, Wire
 
@@ -55,8 +55,30 @@ class PastFinding(Wire):
     fate: Literal["gone", "not_seen"]
 
 
+class ReportedRetest(Wire):
+    """One finding that was tested again, and why it ended so."""
+
+    id: FindingId
+    fingerprint: str
+    title: str
+    severity: Severity
+    cwe_id: int | None
+    url: str
+    method: str
+    parameter: str | None
+    outcome: RetestOutcome
+    reason: str
+
+
+class ReportRetest(Wire):
+    """What a retest was for: each of its findings, those that are not mended first."""
+
+    counts: RetestCounts
+    results: list[ReportedRetest]
+
+
 class ReportComparison(Wire):
-    """With the last scan of the target before this one that looked."""
+    """With the last scan of the target before this one that looked and was no retest."""
 
     previous_scan_id: ScanId
     previous_finished_at: Instant | None
@@ -69,7 +91,9 @@ class ReportComparison(Wire):
 
 
 class ReportDocument(Wire):
-    """Texts of a scanned site are in it as text, with control characters written out as `\\u....`."""
+    """Texts of a scanned site are in it as text, with control characters written out as `\\u....`.
+
+    The first sentence of `summary` says how many findings there are, the last one what the comparison comes to."""
 
     schema_version: Literal[1] = 1
     generator: str
@@ -88,3 +112,4 @@ class ReportDocument(Wire):
     findings: list[ReportFinding]
     findings_left_out: int
     comparison: ReportComparison | None
+    retest: ReportRetest | None = None

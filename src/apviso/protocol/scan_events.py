@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -18,6 +19,32 @@ class Log(Wire):
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"] = "info"
     message: Annotated[Text, Field(max_length=16_000), cut_to(16_000)]
+
+
+class MissingCause(StrEnum):
+    """Why a log has a gap. The last two are known to the control plane alone, and then nobody knows how much is missing."""
+
+    SPOOL_FULL = "spool_full"
+    TOO_MUCH_OUTPUT = "too_much_output"
+    NOT_UNDERSTOOD = "not_understood"
+    DAMAGED_ON_DISK = "damaged_on_disk"
+    REFUSED = "refused"
+    RUNNER_LOST = "runner_lost"
+    UPLOAD_INCOMPLETE = "upload_incomplete"
+
+
+class Missing(Wire):
+    """What a log line stands for that is not there: so many lines or events, and why."""
+
+    count: Annotated[int, Field(ge=1, le=2**53)]
+    cause: MissingCause
+
+
+class Gap(Log):
+    """A log line of the runner's own in the place of what is missing. A scan cannot write one."""
+
+    level: Literal["debug", "info", "warning", "error"] = "warning"
+    missing: Missing
 
 
 class Phase(Wire):
@@ -85,7 +112,7 @@ class _Numbered(Wire):
 
 
 class LogEvent(_Numbered, Log):
-    pass
+    missing: Missing | None = None
 
 
 class PhaseEvent(_Numbered, Phase):

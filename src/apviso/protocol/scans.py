@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from apviso.protocol.findings import MAX_RETESTED, FindingCounts
 from apviso.protocol.readiness import WaitingFor
-from apviso.protocol.scan_events import Coverage
+from apviso.protocol.scan_events import Coverage, MissingCause
 from apviso.protocol.states import EndReason, ModelPreset, ScanStatus, Visibility
 from apviso.protocol.wire import MAX_ID_LENGTH, FindingId, Instant, JobId, RunnerId, ScanId, TargetId, Text, Wire
 
@@ -32,12 +32,16 @@ class ScanProgress(Wire):
 
 
 class Scan(Wire):
+    """`target_domain` and `runner_name` are as they are called now."""
+
     id: ScanId
     target_id: TargetId
+    target_domain: str = ""
     status: ScanStatus
     status_reason: str | None
     end_reason: EndReason | None
     runner_id: RunnerId | None
+    runner_name: str | None = None
     attempt: int
     execution_mode: Literal["self_hosted_runner"] = "self_hosted_runner"
     target_visibility: Visibility
@@ -85,16 +89,58 @@ class ScanList(Wire):
     next_cursor: str | None = None
 
 
-class ScanLog(Wire):
-    """Events of the current attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
+class LogGap(Wire):
+    """What is missing in a log: the event `seq` stands for `count` lines or events. Where the end is missing, nobody knows how many:
+    `seq` is then the number that would have come next."""
 
-    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there.
+    seq: int
+    count: int | None
+    cause: MissingCause
+
+
+class Attempt(Wire):
+    """One claim of a scan by one runner. `last_seq` is the number of its last event; `message` is what the runner said of its end."""
+
+    number: int
+    runner_id: RunnerId
+    runner_name: str
+    assigned_at: Instant
+    started_at: Instant | None
+    ended_at: Instant | None
+    end_reason: EndReason | None
+    message: str | None
+    last_seq: int
+
+
+class AttemptList(Wire):
+    attempts: list[Attempt]
+
+
+class ScanLog(Wire):
+    """Events of one attempt after `after`; `last_seq` is the last one listed, so it is the next `after`.
+
+    `next_cursor` is the same and names the attempt, too; a log can always grow, so it is always there. `gaps` are of the whole attempt.
     """
 
     attempt: int
     events: list[dict[str, JsonValue]]
     last_seq: int
     next_cursor: str | None = None
+    gaps: list[LogGap] = []
+
+
+class Load(Wire):
+    """How many slots of runners were in use at a moment, and how many scans waited."""
+
+    at: Instant
+    running: int
+    queued: int
+
+
+class ScanLoad(Wire):
+    """Oldest first; the last moment is now."""
+
+    moments: list[Load]
 
 
 class Report(Wire):
@@ -106,6 +152,7 @@ class Report(Wire):
     csv_url: str | None = None
     json_url: str | None = None
     summary: dict[str, JsonValue]
+    not_made: dict[str, str] = {}
 
 
 class ReportAnswer(Wire):
@@ -113,7 +160,7 @@ class ReportAnswer(Wire):
 
 
 class ReportPending(Wire):
-    """202: the scan has not ended yet."""
+    """202: the scan has not ended yet, or what could not be made is tried again after a while."""
 
     status: ScanStatus
     progress: ScanProgress

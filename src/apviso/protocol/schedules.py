@@ -41,7 +41,7 @@ Hour = Annotated[int, Field(ge=0, le=23)]
 Minute = Annotated[int, Field(ge=0, le=59)]
 # Every month has these.
 DayOfMonth = Annotated[int, Field(ge=1, le=28)]
-Cron = Annotated[Text, Field(min_length=9, max_length=100)]
+Cron = Annotated[Text, Field(min_length=1, max_length=100)]
 WhenUnavailable = Literal["reject", "queue"]
 
 
@@ -80,7 +80,20 @@ class SchedulePatch(Wire):
     enabled: bool | None = None
 
 
+class ScheduleRun(Wire):
+    """What became of the run that was due at `due_at`. `reason_code` is null where nothing stood in its way."""
+
+    due_at: Instant
+    judged_at: Instant
+    outcome: RunOutcome
+    reason_code: str | None
+    reason: str
+    scan_id: ScanId | None
+
+
 class Schedule(Wire):
+    """`last_run`: what became of the latest run that was due; null before the first."""
+
     id: ScheduleId
     target_id: TargetId
     runner_id: RunnerId | None
@@ -97,6 +110,7 @@ class Schedule(Wire):
     enabled: bool
     next_run_at: Instant | None
     created_at: Instant
+    last_run: ScheduleRun | None = None
 
 
 class DetailedSchedule(Schedule):
@@ -115,17 +129,6 @@ class ScheduleList(Wire):
     page: int
     limit: int
     total_pages: int
-
-
-class ScheduleRun(Wire):
-    """What became of the run that was due at `due_at`. `reason_code` is null where nothing stood in its way."""
-
-    due_at: Instant
-    judged_at: Instant
-    outcome: RunOutcome
-    reason_code: str | None
-    reason: str
-    scan_id: ScanId | None
 
 
 class ScheduleRunList(Wire):

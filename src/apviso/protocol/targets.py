@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from apviso.protocol.findings import FindingCounts
 from apviso.protocol.states import VerificationMethod, Visibility
 from apviso.protocol.times import Window, Windows
 from apviso.protocol.wire import Instant, TargetId, Text, Url, Wire
@@ -28,7 +29,10 @@ class TargetPatch(Wire):
 
 
 class Target(Wire):
-    """`verificationError` is what the latest look for the proof of control found wrong; while `verified` holds, it is looked for again."""
+    """`verificationError` is what the latest look for the proof of control found wrong; while `verified` holds, it is looked for again.
+
+    `openFindings` counts what is open or in progress.
+    """
 
     id: TargetId
     domain: str
@@ -44,6 +48,7 @@ class Target(Wire):
     verification_checked_at: Instant | None
     verification_error: str | None
     last_scan_at: Instant | None
+    open_findings: FindingCounts = FindingCounts()
     created_at: Instant
 
 

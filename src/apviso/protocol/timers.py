@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def _seconds(n: float) -> timedelta:
@@ -41,6 +41,16 @@ class Timers(BaseModel):
     next_retry_after: timedelta = _seconds(120)
     # How long a scan that just left a runner waits for another one before the same runner may take it again.
     prefer_other_runner_for: timedelta = _seconds(30)
+
+    # A scan that could look takes longer, or ends otherwise.
+    fast_failure_within: timedelta = _seconds(120)
+    # One failure may be an accident, two may share it.
+    fast_failures_limit: Annotated[int, Field(ge=1)] = 3
+    # Failures that are further apart have nothing to do with each other.
+    fast_failures_remembered: timedelta = _seconds(3600)
+    # Doubled each time, because a scan is risked to find out.
+    first_quarantine: timedelta = _seconds(900)
+    longest_quarantine: timedelta = _seconds(24 * 3600)
 
     # A server that is restarted or fails over is back before that.
     schedule_grace: timedelta = _seconds(300)

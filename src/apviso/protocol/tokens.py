@@ -10,9 +10,9 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-_SHAPE = re.compile(r"(apv[kerj])_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_SHAPE = re.compile(r"(apv[kerjls])_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 # Also of a token that was cut short, or that something follows.
-_ANYWHERE = re.compile(r"(apv[kerj])_([0-9a-f]{12})_[A-Za-z0-9_-]+")
+_ANYWHERE = re.compile(r"(apv[kerjls])_([0-9a-f]{12})_[A-Za-z0-9_-]+")
 
 
 class Namespace(StrEnum):
@@ -20,6 +20,9 @@ class Namespace(StrEnum):
     ENROLLMENT = "apve"
     RUNNER = "apvr"
     JOB = "apvj"
+    # Of a person's browser, and of the link that lets one in once; no API takes them.
+    SESSION = "apvs"
+    LINK = "apvl"
 
 
 @dataclass(frozen=True)

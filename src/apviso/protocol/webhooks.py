@@ -131,3 +131,4 @@ class DeliveryList(Wire):
     page: int
     limit: int
     total_pages: int
+    next_cursor: str | None = None

@@ -98,9 +98,12 @@ class Roster:
         ours = [RunningJob(job_id=attempt.job_id, attempt=attempt.number) for attempt in self.attempts if not attempt.is_silenced]
         return [*ours, *self._leftovers.values()]
 
+    def has(self, attempt: Attempt) -> bool:
+        return attempt.key in self._attempts
+
     def add(self, attempt: Attempt) -> bool:
         """False where the same attempt is under way already: an answer that was asked for twice."""
-        if attempt.key in self._attempts:
+        if self.has(attempt):
             return False
         self._attempts[attempt.key] = attempt
         self.emptied.clear()

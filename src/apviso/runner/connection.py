@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import httpx2
@@ -40,6 +41,7 @@ def open_client(custom_ca: Path | None) -> httpx2.AsyncClient:
             timeout=httpx2.Timeout(None, connect=10.0, pool=10.0),
             limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=16, keepalive_expiry=30.0),
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             trust_env=True,
         )
     except (ValueError, ImportError, httpx2.InvalidURL) as error:

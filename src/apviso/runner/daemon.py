@@ -173,8 +173,14 @@ class Daemon:
             self._on_rejected(error)
 
     def _on_rejected(self, error: IdentityRejected) -> None:
-        log.error("revoked" if error.is_revoked else "rejected", reason=str(error))
-        self.stop.ask(Outcome.REVOKED if error.is_revoked else Outcome.REJECTED)
+        if error.is_retired:
+            log.info("retired", reason=str(error))
+            # Its one scan has ended, and its token opens nothing any more.
+            self.workspace.identity_file.unlink(missing_ok=True)
+            self.stop.ask(Outcome.RETIRED)
+        else:
+            log.error("revoked" if error.is_revoked else "rejected", reason=str(error))
+            self.stop.ask(Outcome.REVOKED if error.is_revoked else Outcome.REJECTED)
         self.roster.halt_all(Stop.REVOKED)
 
     def _kill_scans(self) -> None:
@@ -189,8 +195,12 @@ class Daemon:
     async def _is_control_plane_ready(self) -> bool:
         """Asked by a connection of its own, because the usual ones are under suspicion."""
         try:
-            async with asyncio.timeout(READY_SECONDS), open_client(self.config.custom_ca_path) as client:
-                return (await client.get(f"{self.api_url}/readyz")).status_code == httpx2.codes.OK
+            async with (
+                asyncio.timeout(READY_SECONDS),
+                open_client(self.config.custom_ca_path) as client,
+                client.stream("GET", f"{self.api_url}/readyz") as answer,
+            ):
+                return answer.status_code == httpx2.codes.OK
         except (httpx2.HTTPError, OSError, TimeoutError):
             return False
 

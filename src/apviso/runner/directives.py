@@ -38,13 +38,15 @@ class Obedience:
             self.roster.halt_all(Stop.DRAINED)
         if directives.rotate_token:
             self.rotation_wanted.set()
-        self._note_minimum(directives.minimum_version)
+        self._note_minimum(directives.minimum_version, directives.minimum_version_from)
         return bool(stopped)
 
-    def _note_minimum(self, minimum: str | None) -> None:
-        if minimum != self.pulse.minimum_version and minimum is not None and is_older(__version__, minimum):
-            log.warning("version_unsupported", version=__version__, minimum=minimum, next_step="install a newer version of apviso")
-        self.pulse.minimum_version = minimum
+    def _note_minimum(self, minimum: str | None, since: datetime | None) -> None:
+        is_news = (minimum, since) != (self.pulse.minimum_version, self.pulse.minimum_version_from)
+        if is_news and minimum is not None and is_older(__version__, minimum):
+            told = {"version": __version__, "minimum": minimum, "next_step": "install a newer version of apviso"}
+            log.warning("version_too_old", no_scans_from=since.isoformat() if since else "now", **told)
+        self.pulse.minimum_version, self.pulse.minimum_version_from = minimum, since
 
 
 def is_drain_over(directives: Directives, server_time: datetime) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +20,7 @@ from apviso.runner.backoff import Backoff, Patience
 from apviso.runner.directives import Obedience
 from apviso.runner.facts import machine_name, system_name
 from apviso.runner.refusals import IdentityRejected, NoAnswer, Refused
+from apviso.runner.room import disk_space
 from apviso.runner.station import Station
 
 log = structlog.get_logger("apviso.runner.heartbeat")
@@ -106,7 +106,10 @@ class HeartbeatLoop:
     async def _health(self) -> dict[str, JsonValue]:
         free, total = disk_space(self.station.workspace.root)
         ready = await self.station.engine.problem() is None and self.station.scanners().problem is None
-        faults: list[JsonValue] = [] if ready else [Fault.ENGINE_UNREACHABLE.value]
+        # The control plane has a floor of its own, which knows nothing of what is needed here.
+        has_room = free >= self.station.config.min_free_disk_bytes
+        held = ((Fault.ENGINE_UNREACHABLE, not ready), (Fault.DISK_LOW, not has_room))
+        faults: list[JsonValue] = [fault.value for fault, is_held in held if is_held]
         return {
             "diskFreeBytes": free,
             "diskTotalBytes": total,
@@ -115,16 +118,6 @@ class HeartbeatLoop:
             "engineReachable": ready,
             "faults": faults,
         }
-
-
-def disk_space(folder: Path) -> tuple[int, int]:
-    """Free and total bytes; none at all where the folder is gone, which keeps scans away until somebody has looked."""
-    try:
-        usage = shutil.disk_usage(folder)
-    except OSError as error:
-        log.warning("workspace_unusable", reason=str(error))
-        return 0, 0
-    return usage.free, usage.total
 
 
 def interval_with_jitter(interval: float, draw: float) -> float:

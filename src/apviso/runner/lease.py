@@ -23,6 +23,8 @@ log = structlog.get_logger("apviso.runner.lease")
 STEP_SECONDS = 1.0
 # A renewal that was lost is worth trying again long before the next one is due.
 RENEWAL_BACKOFF = Backoff(first=1.0, most=10.0)
+# A control plane that asks for renewals without a pause must not get them so.
+SHORTEST_RENEWAL_SECONDS = 0.2
 # A proxy's Retry-After may outlast the lease; only a short one is obeyed, with room for the jitter that is added to it.
 MAX_RETRY_AFTER_SECONDS = RENEWAL_BACKOFF.most - RENEWAL_BACKOFF.first
 
@@ -37,7 +39,8 @@ class LeaseTerms:
     @classmethod
     def of(cls, job: ClaimedJob, timers: Timers = Timers()) -> LeaseTerms:
         # The contract's self-stop is twice its lease; with a shorter lease the server gives up sooner, and so must we.
-        return cls(job.renew_after_seconds, min(timers.self_stop_after.total_seconds(), 2.0 * job.lease_seconds))
+        self_stop_after = min(timers.self_stop_after.total_seconds(), 2.0 * job.lease_seconds)
+        return cls(max(job.renew_after_seconds, SHORTEST_RENEWAL_SECONDS), self_stop_after)
 
     def remaining(self, lease_sent: float, now: float) -> float:
         """Seconds left until the scan has to be stopped; 0 or less: now."""

@@ -8,7 +8,20 @@ from collections.abc import Callable
 from pydantic import TypeAdapter, ValidationError
 
 from apviso.protocol.findings import MAX_RETESTED
-from apviso.protocol.scan_events import CoverageLine, FindingLook, Found, Happening, Log, LookLine, OutputLine, Phase, output_line
+from apviso.protocol.scan_events import (
+    CoverageLine,
+    FindingLook,
+    Found,
+    Gap,
+    Happening,
+    Log,
+    LookLine,
+    Missing,
+    MissingCause,
+    OutputLine,
+    Phase,
+    output_line,
+)
 from apviso.runner.engines import Line, Spoken, Swallowed
 from apviso.runner.ration import Ration
 from apviso.runner.redaction import Redactor
@@ -52,7 +65,8 @@ class ScanOutput:
         match line:
             case Swallowed(size):
                 self._ration.unread += 1
-                self._warn(f"A line of {size} bytes was dropped: too long")
+                if self._ration.lines.takes(_EXCERPT):
+                    self._say_missing(f"A line of {size} bytes was dropped: too long", 1, MissingCause.TOO_MUCH_OUTPUT)
             case Spoken(text, error=True):
                 self.ran_out_of_room = self.ran_out_of_room or _NO_ROOM in text
                 self._complaints.append(text)
@@ -96,6 +110,9 @@ class ScanOutput:
         clean = self._redactor.text(message.replace("\x00", "\N{REPLACEMENT CHARACTER}"))
         self._keep(Log(level="warning", message=clean[:most]))
 
+    def _say_missing(self, message: str, count: int, cause: MissingCause) -> None:
+        self._keep(Gap(message=message, missing=Missing(count=count, cause=cause)))
+
     @property
     def losses(self) -> list[str]:
         """What was said and is missing all the same, as reasons of a coverage."""
@@ -104,9 +121,11 @@ class ScanOutput:
     def end(self) -> None:
         """What can be said only at the end: how many strange lines there were, and the tail of the standard error."""
         if self._strange > MOST_STRANGE_LINES:
-            self._say(f"{self._strange - MOST_STRANGE_LINES} more lines of the scan were not understood")
+            more = self._strange - MOST_STRANGE_LINES
+            self._say_missing(f"{more} more lines of the scan were not understood", more, MissingCause.NOT_UNDERSTOOD)
         if self._ration.lines.left_out:
-            self._say(f"{self._ration.lines.left_out} log lines are left out: the scan wrote more than is kept")
+            more = self._ration.lines.left_out
+            self._say_missing(f"{more} log lines are left out: the scan wrote more than is kept", more, MissingCause.TOO_MUCH_OUTPUT)
         for complaint in (text.decode(errors="replace") for text in self._complaints):
             if complaint.strip():
                 self._say(f"stderr: {complaint}", _STDERR_LINE + 10)

@@ -28,6 +28,7 @@ class Pulse:
     drain_deadline: datetime | None = None
     not_accepting: str | None = None
     minimum_version: str | None = None
+    minimum_version_from: datetime | None = None
     last_problem: str | None = None
 
     def __post_init__(self) -> None:

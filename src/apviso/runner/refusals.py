@@ -61,3 +61,8 @@ class IdentityRejected(Refused):
     @property
     def is_revoked(self) -> bool:
         return self.code == "runner_revoked"
+
+    @property
+    def is_retired(self) -> bool:
+        """Enrolled for one scan, and has run it."""
+        return self.is_revoked and (self.problem.model_extra or {}).get("retired") is True

@@ -27,6 +27,7 @@ class Outcome(StrEnum):
 
     STOPPED = "stopped"
     ABORTED = "aborted"
+    RETIRED = "retired"
     REVOKED = "revoked"
     REJECTED = "rejected"
 

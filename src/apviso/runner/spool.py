@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from apviso.protocol.scan_events import Happening, Log, LogEvent, Progress, ScanEvent, Stats, scan_event
+from apviso.protocol.scan_events import Gap, Happening, Log, LogEvent, Missing, MissingCause, Progress, ScanEvent, Stats, scan_event
 from apviso.runner.private_files import sync_folder
 
 MAX_SPOOL_BYTES = 256 * 1024**2
@@ -70,9 +70,7 @@ class Spool:
         if isinstance(happening, Log | Progress | Stats) and self.size >= self._max_bytes - self._reserved_bytes:
             self._dropped += isinstance(happening, Log)
             return None
-        if self._dropped:
-            self._write(Log(level="warning", message=f"{self._dropped} log lines are missing here: the runner's spool was full"), at)
-            self._dropped = 0
+        self.note_dropped(at)
         return self._write(happening, at)
 
     def close(self) -> None:
@@ -81,9 +79,10 @@ class Spool:
             self._file = -1
 
     def note_dropped(self, at: datetime) -> None:
-        """Write the gap marker for lines dropped at the very end."""
+        """Write the gap marker for the lines that were dropped; at the very end, too."""
         if self._dropped:
-            self._write(Log(level="warning", message=f"{self._dropped} log lines are missing here: the runner's spool was full"), at)
+            missing = Missing(count=self._dropped, cause=MissingCause.SPOOL_FULL)
+            self._write(Gap(message=f"{self._dropped} log lines are missing here: the runner's spool was full", missing=missing), at)
             self._dropped = 0
 
     def _write(self, happening: Happening, at: datetime) -> ScanEvent:
@@ -150,9 +149,10 @@ class Spool:
     def replace(self, event: ScanEvent, message: str) -> None:
         """Put a log line in the place of an event that the control plane will not have, keeping its number."""
         segment = next(one for one in self._segments if one.first <= event.seq <= one.last)
-        substitute = LogEvent(seq=event.seq, at=event.at, level="warning", message=message)
+        missing = Missing(count=1, cause=MissingCause.REFUSED)
+        substitute = LogEvent(seq=event.seq, at=event.at, level="warning", message=message, missing=missing)
         lines = segment.path.read_bytes().splitlines(keepends=True)
-        lines[event.seq - segment.first] = substitute.model_dump_json(by_alias=True).encode() + b"\n"
+        lines[event.seq - segment.first] = substitute.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
         draft = segment.path.with_suffix(".draft")
         draft.write_bytes(b"".join(lines))
         draft.replace(segment.path)
@@ -211,7 +211,9 @@ def _read_event(line: bytes, seq: int, path: Path) -> ScanEvent:
         return scan_event.validate_json(line)
     except ValidationError:
         at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return LogEvent(seq=seq, at=at, level="error", message="An event is missing here: it was damaged on the runner's disk.")
+        missing = Missing(count=1, cause=MissingCause.DAMAGED_ON_DISK)
+        message = "An event is missing here: it was damaged on the runner's disk."
+        return LogEvent(seq=seq, at=at, level="error", message=message, missing=missing)
 
 
 def _is_event(line: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
@@ -23,17 +23,21 @@ from apviso.server.signals import runner_topic
 # `last seen` of a key or runner is written at most this often by calls that are not heartbeats: reads stay reads.
 TOUCH_EVERY = timedelta(seconds=1)
 KEY_TOUCH_EVERY = timedelta(minutes=1)
+# Where the dashboard, which calls the API within this process, leaves who is asking. Nothing that comes through a socket gets there.
+SIGNED_IN = "signed_in"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """An organization's API key at work."""
+    """An organization's API key at work, or somebody who is signed in to the dashboard."""
 
     organization_id: OrganizationId
     key_id: str
     actor: str
     scopes: frozenset[Scope]
     request_id: str
+    # Of somebody who is signed in: whether they still are.
+    still_there: Callable[[Work], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
 
     def may(self, needed: Scope) -> bool:
         return any(scope.grants(needed) for scope in self.scopes)
@@ -78,6 +82,10 @@ async def _calling_key(
     _: Annotated[object, Depends(_bearer)],
     authorization: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Caller:
+    signed_in = request.scope["state"].get(SIGNED_IN)
+    if signed_in is not None:
+        assert isinstance(signed_in, Caller)
+        return signed_in
     token = _presented(key, authorization)
     if token.namespace is not Namespace.API_KEY:
         raise WrongCredential("This is not an API key (apvk_...); runner and enrollment tokens do not open the public API.")
@@ -95,12 +103,19 @@ async def _calling_key(
 
 
 async def is_still_valid(work: Work, caller: Caller) -> bool:
-    """Whether the key of a request that is held open has been neither revoked nor run out since."""
+    """Whether the key of a request that is held open has been neither revoked nor run out since, or somebody is still signed in."""
+    if caller.still_there is not None:
+        return await caller.still_there(work)
     known = await credentials.find_api_key(work, caller.actor)
     return known is not None and known.id == caller.key_id
 
 
 AnyKey = Annotated[Caller, Depends(_calling_key)]
+
+
+# What each dependency asks of a caller, by the dependency: `admission` reads it from the routes.
+CREDENTIALS: dict[object, tuple[str, ...]] = {_calling_key: ("API key",)}
+SCOPES: dict[object, Scope] = {}
 
 
 def _with_scope(needed: Scope) -> Callable[[Caller], Awaitable[Caller]]:
@@ -109,6 +124,7 @@ def _with_scope(needed: Scope) -> Callable[[Caller], Awaitable[Caller]]:
             raise InsufficientScope(f"This call needs the scope {needed}; the key has {', '.join(sorted(caller.scopes))}.", required=needed)
         return caller
 
+    SCOPES[check] = needed
     return check
 
 
@@ -132,7 +148,7 @@ async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCal
         raise CredentialInvalid
     belongs_to(organization_id=known.organization_id, runner_id=known.id, job_id=known.job_id)
     if known.revoked_at is not None and not _says_farewell(request, known):
-        raise RunnerRevoked
+        raise RunnerRevoked.of(is_retired=known.retired_at is not None)
     request.state.rate_headers = plant.daemon_throttle.take(known.id).headers()
     is_fresh = known.last_contact_at is not None and now - known.last_contact_at <= TOUCH_EVERY
     if known.first_used_at is None or known.goodbye_at is not None or not is_fresh:
@@ -181,5 +197,6 @@ async def _calling_job_holder(
     return caller
 
 
+CREDENTIALS |= {_calling_runner: ("runner token",), _calling_job_holder: ("runner token", "job token")}
 CallingRunner = Annotated[DaemonCaller, Depends(_calling_runner)]
 JobHolder = Annotated[DaemonCaller, Depends(_calling_job_holder)]

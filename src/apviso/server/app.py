@@ -16,7 +16,9 @@ from starlette.types import Receive, Scope, Send
 from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
+from apviso.server.accounts.provider import Provider
 from apviso.server.audit import routes as audit
+from apviso.server.dashboard.pages import ROUTERS as PAGES
 from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
@@ -33,6 +35,7 @@ from apviso.server.organizations import routes as organizations
 from apviso.server.organizations import switch_routes as switches
 from apviso.server.pace import Pace
 from apviso.server.parking import Parking
+from apviso.server.passwords import Passwords
 from apviso.server.readiness import routes as readiness
 from apviso.server.reports import duties as report_duties
 from apviso.server.reports import routes as reports
@@ -83,6 +86,7 @@ ROUTERS = (
     scans_daemon.router,
     findings_daemon.router,
     targets_daemon.router,
+    *PAGES,
 )
 
 
@@ -183,7 +187,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         waiting.hint_everyone() if organization_id is None else waiting.hint(OrganizationId(organization_id))
 
     signals.of_runners.append(runner_changed)
-    signals.of_touches.append(lambda organization_id, runner_id: snapshots.mark(OrganizationId(organization_id), RunnerId(runner_id)))
+    signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
     database = Database(settings.effective_database_url, clock, signals)
     return Resources(
@@ -194,6 +198,10 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         key_throttle=Throttle(settings.requests_per_minute, time.monotonic),
         daemon_throttle=Throttle(settings.daemon_requests_per_minute, time.monotonic),
         enrollment_throttle=Throttle(settings.enrollments_per_minute, time.monotonic),
+        sign_in_throttle=Throttle(settings.sign_ins_per_minute, time.monotonic),
+        page_throttle=Throttle(settings.pages_per_minute, time.monotonic),
+        passwords=Passwords(),
+        provider=Provider(settings),
         parking=Parking(settings.max_parked_requests),
         verifying=Parking(settings.max_verifications_at_once),
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),

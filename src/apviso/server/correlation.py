@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry import trace
-from structlog.contextvars import bind_contextvars, bound_contextvars, unbind_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, unbind_contextvars
 
 _LEARNED_LATER = ("organization_id", "key_id", "runner_id", "job_id")
 
@@ -15,11 +15,14 @@ _LEARNED_LATER = ("organization_id", "key_id", "runner_id", "job_id")
 def request(request_id: str) -> Iterator[None]:
     """While this request is answered. What `belongs_to` adds ends with it: the next one in this task may be somebody else's."""
     trace.get_current_span().set_attribute("apviso.request_id", request_id)
+    # A page asks the API within its own request, and goes on as whose it was.
+    before = {name: value for name, value in get_contextvars().items() if name in _LEARNED_LATER}
     with bound_contextvars(request_id=request_id):
         try:
             yield
         finally:
             unbind_contextvars(*_LEARNED_LATER)
+            bind_contextvars(**before)
 
 
 def belongs_to(*, organization_id: str, key_id: str | None = None, runner_id: str | None = None, job_id: str | None = None) -> None:

@@ -58,6 +58,11 @@ class EnrollmentTokenInvalid(Refusal):
 class RunnerRevoked(Refusal):
     status, code, message = 401, "runner_revoked", "This runner was revoked; enroll it anew if it should come back."
 
+    @classmethod
+    def of(cls, *, is_retired: bool) -> RunnerRevoked:
+        """A runner that was enrolled for one scan is told that it has done it: that is no failure."""
+        return cls("This runner was enrolled for one scan and has run it.", retired=True) if is_retired else cls()
+
 
 class LicenseInactive(Refusal):
     status, code, message = 402, "license_inactive", "The license does not permit this now; install a valid license."
@@ -129,6 +134,10 @@ class MethodNotAllowed(Refusal):
 
 class PdfUnavailable(Refusal):
     status, code, message = 409, "pdf_unavailable", "This server makes no PDF files."
+
+
+class ReportNotMade(Refusal):
+    status, code, message = 409, "report_not_made", "This report could not be made."
 
 
 class EnrollmentTokenUsed(Refusal):

@@ -26,11 +26,13 @@ from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import format_instant
 from apviso.server.access import DaemonCaller
 from apviso.server.batching import Batched
+from apviso.server.db.beats import Beat
 from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal, problem_response
 from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
 from apviso.server.resources import Resources
 from apviso.server.runners import store
 from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
+from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.recall import recall
 from apviso.server.runners.watch import policy_of
 from apviso.server.scans.claiming import Ticket, answer, stand_in_line
@@ -271,18 +273,25 @@ async def write_beats(plant: Resources) -> None:
     if not taken:
         plant.flushes.none_left()
         return
-    waiting = sorted(taken)
+    waiting = [taken[runner_id] for runner_id in sorted(taken)]
+    written = 0
     try:
         async with plant.flushes.measured(len(waiting)):
-            for start in range(0, len(waiting), BEATS_AT_ONCE):
-                some = waiting[start : start + BEATS_AT_ONCE]
+            beats = await _next_beats(waiting, 0)
+            while written < len(waiting):
                 async with plant.database.writing() as work:
-                    await store.record_beats(work, [taken[runner_id] for runner_id in some])
-                for runner_id in some:
-                    del taken[runner_id]
+                    # The next ones are put together while the database works on these.
+                    _, following = await asyncio.gather(store.record_beats(work, beats), _next_beats(waiting, written + len(beats)))
+                written += len(beats)
+                beats = following
     finally:
-        if taken:
-            plant.beats.give_back(taken)
+        if written < len(waiting):
+            plant.beats.give_back({one.id: one for one in waiting[written:]})
+
+
+async def _next_beats(waiting: list[RunnerFacts], start: int) -> list[Beat]:
+    await asyncio.sleep(0)
+    return [store.beat_of(one) for one in waiting[start : start + BEATS_AT_ONCE]]
 
 
 @asynccontextmanager

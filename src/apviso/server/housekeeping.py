@@ -13,6 +13,7 @@ from functools import partial
 
 import structlog
 
+from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
 from apviso.server.db import answers, clock_steps
 from apviso.server.db.engine import Work
@@ -21,11 +22,12 @@ from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks
 from apviso.server.metrics import duty_measured
 from apviso.server.organizations.expiry import tell_expiring_keys
+from apviso.server.readiness.turns import tell_turns
 from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
-from apviso.server.runners.watch import observe_everyone
+from apviso.server.runners.watch import observe, observe_everyone, policy_of
 from apviso.server.scans.duties import run_timers
 from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
@@ -64,10 +66,16 @@ async def watch_runners(turn: Turn, plant: Resources) -> None:
 
 
 async def end_pauses(turn: Turn, plant: Resources) -> None:
-    """Pauses with an end are over when it comes."""
+    """Pauses with an end, and quarantines, are over when it comes."""
     async with turn() as work:
         for organization_id, runner_id in await runners.end_expired_pauses(work):
-            await audit.record(work, organization_id, audit.SYSTEM, "runner.resumed", ("runner", runner_id), None, reason="until reached")
+            runner = await runners.get(work, organization_id, runner_id)
+            # After a quarantine it has yet to show that it works.
+            action = "runner.resumed" if runner.quarantine is None else "runner.on_trial"
+            await audit.record(work, organization_id, audit.SYSTEM, action, ("runner", runner_id), None, reason="until reached")
+            if runner.quarantine is not None:
+                await observe(work, runner, policy_of(plant))
+                stream.publish(work, organization_id, action, runnerId=runner_id, name=runner.name)
             # Whether a scan could start is judged anew, too.
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
@@ -79,6 +87,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
         await answers.forget_before(work, work.now - timers.idempotency_kept)
         await stream.forget_before(work, work.now - timers.stream_kept)
         await schedules.forget_before(work, work.now - timers.schedule_runs_kept)
+        await accounts.forget_before(work, work.now, work.now - plant.settings.session_idle)
     await forget_log(turn, plant)
 
 
@@ -88,6 +97,7 @@ DUTIES: tuple[Duty, ...] = (
     watch_runners,
     end_pauses,
     end_accepted_risks,
+    tell_turns,
     observe_readiness,
     turn_windows,
     run_schedules,

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+# Windows come again every week: what lies further ahead was decided by a clock that was ahead.
+FURTHEST_WINDOW = timedelta(days=8)
 _DAY = timedelta(days=1)
 # Two weeks: a window that falls into the hour that a change of the clocks leaves out comes again a week later.
 _DAYS_AHEAD = 15
@@ -99,6 +101,11 @@ def next_turn(windows: Sequence[Hours], now: datetime) -> datetime | None:
     """When one next opens or closes."""
     span = span_at(windows, now)
     return None if span is None else span.begins_at if span.begins_at > now else span.ends_at
+
+
+def has_turned(windows: Sequence[Hours], turned_at: datetime, now: datetime) -> bool:
+    """Whether they are open now and were not just before `turned_at`, or the other way round."""
+    return is_within(windows, now) is not is_within(windows, turned_at - timedelta.resolution)
 
 
 def _spans(window: Hours, now: datetime) -> Iterable[Span]:

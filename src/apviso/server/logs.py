@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+import textwrap
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from apviso.protocol.tokens import without_secrets
 
@@ -56,11 +58,27 @@ def _without_secrets(_: WrappedLogger, __: str, line: Any) -> str:
     return without_secrets(str(line))
 
 
+def _printable(text: str, keep: str = "") -> str:
+    return "".join(sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _shown(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Words of others as a line can show them: a terminal takes control characters for commands, a reader a new line for another event."""
+    return {name: _printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    written = StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    # Indented, so that none of its lines looks like one of the log's own.
+    out.write(textwrap.indent(_printable(written.getvalue(), keep="\n\t"), "  "))
+
+
 def _ending(is_text: bool) -> list[Processor]:
     # Tracebacks without local variables: those hold tokens and requests.
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if is_text:
-        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        return [strip, console, _without_secrets]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback)
+        return [strip, _shown, console, _without_secrets]
     traceback = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
     return [strip, traceback, structlog.processors.JSONRenderer(), _without_secrets]

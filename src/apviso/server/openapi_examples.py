@@ -36,10 +36,12 @@ from apviso.protocol.states import (
     UserStatus,
     Visibility,
 )
+from apviso.protocol.timers import Timers
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId, Wire
 from apviso.server.health import Health
 from apviso.server.reports import as_markdown, formats
 from apviso.server.reports.document import build, summary
+from apviso.server.runners.presence import PresencePolicy, limits_of
 
 NOW = datetime(2026, 5, 3, 9, 15, 32, tzinfo=UTC)
 RUNNER, TARGET = RunnerId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c01"), TargetId("019de1f0-3a00-7c41-8d52-6b1f0a7e4c02")
@@ -116,6 +118,7 @@ TARGET_SHOWN = targets.Target(
     verification_checked_at=None,
     verification_error=None,
     last_scan_at=None,
+    open_findings=findings.FindingCounts(high=1),
     created_at=NOW,
 )
 PROOF = f"apviso-challenge={'0123456789abcdef' * 2}"
@@ -145,10 +148,12 @@ TARGET_SENT = targets.JobTarget(
 SCAN_SHOWN = scans.Scan(
     id=SCAN,
     target_id=TARGET,
+    target_domain="intranet.example.com",
     status=ScanStatus.COMPLETED,
     status_reason=None,
     end_reason=EndReason.COMPLETED,
     runner_id=RUNNER,
+    runner_name="prod-runner-1",
     attempt=1,
     target_visibility=Visibility.PRIVATE_INTERNAL,
     scan_image_digest=None,
@@ -169,6 +174,7 @@ QUEUED = SCAN_SHOWN.model_copy(
         "status": ScanStatus.PENDING_RUNNER,
         "end_reason": None,
         "runner_id": None,
+        "runner_name": None,
         "attempt": 0,
         "progress": scans.ScanProgress(),
         "coverage": None,
@@ -210,6 +216,14 @@ STATUS_CHANGE = findings.StatusChange(
     scan_id=None,
 )
 REPORT = build(SCAN_SHOWN, TARGET_SENT, [FINDING_SHOWN], None, NOW + timedelta(minutes=2), "APVISO Runners 0.1.0")
+SCHEDULE_RUN = schedules.ScheduleRun(
+    due_at=NOW,
+    judged_at=NOW,
+    outcome=schedules.RunOutcome.SKIPPED,
+    reason_code="scan_already_active",
+    reason="A scan of this target is active already.",
+    scan_id=None,
+)
 SCHEDULE_SHOWN = schedules.DetailedSchedule(
     id=SCHEDULE,
     target_id=TARGET,
@@ -228,14 +242,7 @@ SCHEDULE_SHOWN = schedules.DetailedSchedule(
     next_run_at=datetime(2026, 5, 10, 0, 30, tzinfo=UTC),
     next_runs=[datetime(2026, 5, 10, 0, 30, tzinfo=UTC) + timedelta(weeks=number) for number in range(5)],
     created_at=NOW,
-)
-SCHEDULE_RUN = schedules.ScheduleRun(
-    due_at=NOW,
-    judged_at=NOW,
-    outcome=schedules.RunOutcome.SKIPPED,
-    reason_code="scan_already_active",
-    reason="A scan of this target is active already.",
-    scan_id=None,
+    last_run=SCHEDULE_RUN,
 )
 API_KEY = access.ApiKey(
     id=KEY,
@@ -300,7 +307,18 @@ ANSWERS: tuple[Wire, ...] = (
     runners.RunnerList(runners=[RUNNER_SHOWN], readiness=READY, total=1),
     runners.RunnerAnswer(runner=RUNNER_SHOWN),
     runners.RunnerHistory(
-        intervals=[runners.StatusInterval(status=RunnerStatus.ONLINE, reasons=[], since=NOW, until=None)], uptime_ratio=1, heartbeat_gaps=[]
+        intervals=[runners.StatusInterval(status=RunnerStatus.ONLINE, reasons=[], since=NOW, until=None)],
+        uptime_ratio=1,
+        heartbeat_gaps=[],
+        limits=limits_of(PresencePolicy(Timers(), NOW)),
+    ),
+    runners.UptimeList(
+        since=NOW - timedelta(hours=24), bar_seconds=900, runners=[runners.RunnerUptime(id=RUNNER, bars="-" * 40 + "o" * 56)], **FIRST
+    ),
+    runners.TokenOutcomeAnswer(
+        outcome=runners.TokenOutcome(
+            **ENROLLMENT.model_dump(), status=runners.TokenStatus.USED, ended_at=NOW + timedelta(minutes=4), runner_id=RUNNER
+        )
     ),
     runners.IssuedEnrollmentToken(token=f"apve_{PREFIX}_redacted", token_prefix=PREFIX, expires_at=NOW + timedelta(minutes=30)),
     runners.EnrollmentTokenAnswer(enrollment_token=ENROLLMENT),
@@ -317,6 +335,22 @@ ANSWERS: tuple[Wire, ...] = (
     schedules.ScheduleAnswer(schedule=SCHEDULE_SHOWN),
     schedules.ScheduleList(schedules=[schedules.Schedule(**SCHEDULE_SHOWN.model_dump(exclude={"next_runs"}))], **FIRST),
     schedules.ScheduleRunList(runs=[SCHEDULE_RUN], **FIRST),
+    scans.AttemptList(
+        attempts=[
+            scans.Attempt(
+                number=1,
+                runner_id=RUNNER,
+                runner_name="prod-runner-1",
+                assigned_at=NOW,
+                started_at=NOW + timedelta(seconds=1),
+                ended_at=NOW + timedelta(minutes=2),
+                end_reason=EndReason.COMPLETED,
+                message=None,
+                last_seq=1,
+            )
+        ]
+    ),
+    scans.ScanLoad(moments=[scans.Load(at=NOW, running=1, queued=2)]),
     scans.ScanLog(
         attempt=1,
         events=[{"seq": 1, "attempt": 1, "at": "2026-05-03T09:15:33Z", "type": "log", "level": "info", "message": "started"}],
@@ -339,6 +373,10 @@ ANSWERS: tuple[Wire, ...] = (
     findings.FindingAnswer(finding=FINDING_SHOWN),
     findings.FindingList(findings=[FINDING_SHOWN], **FIRST),
     findings.FindingHistory(history=[STATUS_CHANGE], **FIRST),
+    findings.FindingLooks(
+        looks=[findings.Look(scan_id=SCAN, ended_at=NOW, status=ScanStatus.COMPLETED, is_retest=False, complete=True, seen=True)]
+    ),
+    findings.FindingTrend(days=[findings.DayOfFindings(day=NOW.date(), counts=findings.FindingCounts(high=1))]),
     findings.RetestAnswer(
         results=[
             findings.RetestResult(

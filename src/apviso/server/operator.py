@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from apviso.protocol.licenses import License
+from apviso.server.accounts.signing_in import issue_link, set_up_url
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.upgrade import upgrade
@@ -61,10 +62,16 @@ def _check_file(url: str) -> None:
         sqlite3.connect(make_url(url).database or "").close()
 
 
-async def bootstrap(settings: Settings, name: str) -> WayIn:
-    """Create or find the organization and issue a key with every scope."""
+async def bootstrap(settings: Settings, name: str) -> tuple[WayIn, str]:
+    """Create or find the organization; issue a key with every scope, and an address that makes whoever opens it an owner."""
     async with _writing(settings) as work:
-        return await bootstrap_organization(work, name)
+        way_in = await bootstrap_organization(work, name)
+        return way_in, set_up_url(_address(settings), await issue_link(work, way_in.organization_id))
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return settings.public_url or f"http://{host}:{settings.port}"
 
 
 async def show_license(settings: Settings, name: str | None) -> License:

@@ -43,6 +43,7 @@ ADVICE = {
     "scan_not_started": "Report the preflight and start the attempt before sending its results.",
     "scan_already_started": "A preflight comes before the start. Stop the scan and finish the attempt with the reason that fits.",
     "pdf_unavailable": "Take another format, or have the server's extra `pdf` installed, as `error` says.",
+    "report_not_made": "Take another format where `error` names but one; the API has the findings whole. The server's log says more.",
     "lease_lost": "Stop the scan, clean up and claim again. Another attempt may be running.",
     "sequence_gap": "Send the events again from `expectedSeq`. Events that are stored already are ignored.",
     "events_missing": "Send the events from `expectedSeq` up to `lastSeq`, then finish again.",

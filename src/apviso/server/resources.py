@@ -17,6 +17,7 @@ from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
 from apviso.server.pace import Pace
 from apviso.server.parking import Parking
+from apviso.server.passwords import Passwords
 from apviso.server.settings import Settings
 from apviso.server.signals import Signals
 from apviso.server.snapshots import Snapshots
@@ -39,6 +40,12 @@ class Resources:
     key_throttle: Throttle
     daemon_throttle: Throttle
     enrollment_throttle: Throttle
+    # Tries to sign in, and pages of somebody who has.
+    sign_in_throttle: Throttle
+    page_throttle: Throttle
+    passwords: Passwords
+    # Where people may sign in besides; `accounts` knows of what form.
+    provider: Any
     parking: Parking
     # Requests that wait for a look at a target.
     verifying: Parking

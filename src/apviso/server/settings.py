@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
-from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apviso.protocol.timers import Timers
@@ -48,6 +49,24 @@ def _name_servers(servers: list[str]) -> list[str]:
     return servers
 
 
+def _public_address(text: str) -> str:
+    parsed = urlsplit(text)
+    is_whole = parsed.scheme in ("http", "https") and parsed.hostname
+    if text and (not is_whole or parsed.path.strip("/") or parsed.query or parsed.fragment):
+        raise ValueError("write the address as https://host or https://host:port, without a path")
+    if parsed.username is not None:
+        raise ValueError("leave user and password out of the address")
+    return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    parsed = urlsplit(text)
+    is_local = parsed.hostname in ("localhost", "127.0.0.1", "::1")
+    if text and not (parsed.scheme == "https" or (parsed.scheme == "http" and is_local)):
+        raise ValueError("name the provider by an https address")
+    return text
+
+
 def _sealing_key(key: SecretStr) -> SecretStr:
     try:
         Fernet(key.get_secret_value())
@@ -56,6 +75,10 @@ def _sealing_key(key: SecretStr) -> SecretStr:
             "make each key with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
         ) from error
     return key
+
+
+def _none_if_empty(told: object) -> object:
+    return None if told == "" else told
 
 
 def _readable(file: Path | None) -> Path | None:
@@ -76,12 +99,50 @@ class Settings(BaseSettings):
 
     requests_per_minute: Annotated[int, Field(ge=1)] = Field(120, description="Requests a minute for each API key.")
     enrollments_per_minute: Annotated[int, Field(ge=1)] = Field(60, description="Enrollment attempts a minute for each client address.")
+    sign_ins_per_minute: Annotated[int, Field(ge=1)] = Field(
+        20, description="Tries a minute to sign in to the dashboard, for each user and for each client address."
+    )
+    pages_per_minute: Annotated[int, Field(ge=1)] = Field(600, description="Pages a minute of the dashboard for each session.")
     daemon_requests_per_minute: Annotated[int, Field(ge=1)] = Field(1200, description="Daemon requests a minute for each runner.")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(1024**2, description="Largest request body.")
     max_events_body_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024**2, description="Largest body of a batch of scan events.")
+    max_head_bytes: Annotated[int, Field(ge=4096)] = Field(32 * 1024, description="Largest request line with all headers.")
+    request_head_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="How long request line and headers may take to arrive; a new connection that says nothing is closed then, too."
+    )
+    request_body_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a request body may take to arrive, from its first byte to its last."
+    )
+    answer_stalled_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        60.0, description="How long a client may take nothing of an answer that waits for it, a stream included, before it is cut off."
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        50_000, description="Connections at once, as far as open files allow; one beyond is closed. Each runner keeps two."
+    )
     max_parked_requests: Annotated[int, Field(ge=1)] = Field(
         20_000, description="Long polls and streams held open at once; beyond it the answer is 503."
     )
+
+    public_url: Annotated[str, AfterValidator(_public_address)] = Field(
+        "",
+        description="Address under which people reach the dashboard, such as `https://apviso.example`. With https, cookies are sent "
+        "through TLS alone; links name it.",
+    )
+    session_lifetime: timedelta = Field(timedelta(days=7), description="How long somebody stays signed in at most.")
+    session_idle: timedelta = Field(timedelta(hours=12), description="After how long without a page somebody has to sign in again.")
+
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        "", description="OpenID Connect provider with which people sign in, such as `https://id.example/realm`; none unless set."
+    )
+    oidc_client_id: str = Field("", description="Client id of this server at the provider.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Client secret of this server at the provider.")
+    oidc_name: str = Field("your organization's account", max_length=60, description="What the button to sign in calls the provider.")
+    oidc_new_users: Literal["", "viewer", "operator", "admin"] = Field(
+        "",
+        description="Role of somebody whom the provider vouches for and nobody has let in yet; without it they are refused. Everybody with "
+        "an account at the provider gets in with it.",
+    )
+    oidc_organization: str = Field("", description="Name of the organization of such users, where there are several.")
 
     license_issuer_keys: list[str] = Field(
         [], description="Ed25519 public keys (base64) whose license files are accepted, besides issuer.pub in the data folder."
@@ -91,6 +152,11 @@ class Settings(BaseSettings):
     )
     pdf_reports: bool = Field(True, description="Whether reports are also made as PDF, which needs the extra `pdf`.")
     minimum_runner_version: str | None = Field(None, description="Runners below this version may not claim scans.")
+    minimum_runner_version_from: Annotated[AwareDatetime | None, BeforeValidator(_none_if_empty)] = Field(
+        None,
+        description="From when on they may not, such as `2026-09-01T00:00:00Z`; until then they are reported as deprecated, with this "
+        "time. Without it, at once. A scan that runs is never ended for its runner's version.",
+    )
     deprecated_runner_version: str | None = Field(None, description="Runners below this version are reported as deprecated.")
     housekeeping_interval_seconds: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="How often timed duties run.")
     presence_flush_seconds: Annotated[float, Field(ge=0, le=10)] = Field(

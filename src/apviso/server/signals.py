@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+
+from apviso.protocol.wire import OrganizationId, RunnerId
 
 _STREAM = "stream:"
 # The topic of those who may have missed hints: everybody looks.
@@ -31,8 +33,8 @@ class Signals:
         # claimable; with None for all of them.
         self.of_runners: list[Callable[[str | None], None]] = []
         self.of_jobs: list[Callable[[str | None], None]] = []
-        # Called with organization and runner, when a transaction of this process has written what only shows that the runner lives.
-        self.of_touches: list[Callable[[str, str], None]] = []
+        # Called with organizations and runners, when a transaction of this process has written what only shows that the runner lives.
+        self.of_touches: list[Callable[[Collection[tuple[OrganizationId, RunnerId]]], None]] = []
 
     def send(self, topic: str) -> None:
         """Wake everyone who waits on `topic`, in every process."""
@@ -71,11 +73,10 @@ class Signals:
         stirred, self._stirred = self._stirred, set()
         return stirred
 
-    def touch(self, touched: Iterable[tuple[str, str]]) -> None:
+    def touch(self, touched: Collection[tuple[OrganizationId, RunnerId]]) -> None:
         """Tell this process alone: there is one of these for each heartbeat that is written."""
-        for organization_id, runner_id in touched:
-            for hear in self.of_touches:
-                hear(organization_id, runner_id)
+        for hear in self.of_touches:
+            hear(touched)
 
     def stir(self, organization_ids: Iterable[str]) -> None:
         """Give back what was taken and not looked at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -55,6 +56,12 @@ class Snapshots(Generic[Kept]):
         found = self._of.get(organization_id)
         if found is not None:
             found.mark(runner_id)
+
+    def mark_all(self, touched: Collection[tuple[OrganizationId, RunnerId]]) -> None:
+        """Thousands at a time; nothing to do where nobody has asked for a list."""
+        if self._of:
+            for organization_id, runner_id in touched:
+                self.mark(organization_id, runner_id)
 
     def mark_wherever(self, runner_id: RunnerId | None) -> None:
         """Whose runner it is is not known; None stands for all of them."""

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apviso.protocol.problems import FieldProblem
 from apviso.server import correlation
+from apviso.server.access import SIGNED_IN
 from apviso.server.db.engine import PAUSES, jittered
 from apviso.server.errors import (
     BodyTooLarge,
@@ -293,7 +294,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in _WITH_BODY and scope["path"].startswith(_GUARDED) and scope["path"] != _OPEN:
             headers = Headers(scope=scope)
-            if not (headers.get("authorization", "").strip() or headers.get("x-api-key", "").strip()):
+            if SIGNED_IN not in scope["state"] and not (headers.get("authorization", "").strip() or headers.get("x-api-key", "").strip()):
                 await _answer(CredentialMissing(), scope, receive, send)
                 return
         await self.app(scope, receive, send)

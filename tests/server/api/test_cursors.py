@@ -76,6 +76,19 @@ async def test_audit_events_by_cursor_are_those_of_the_pages(acme: Organization,
     assert len(whole) == 5
 
 
+async def test_deliveries_that_come_meanwhile_shift_nothing(acme: Organization) -> None:
+    made = await acme.post("/webhooks", {"url": "https://hooks.example.com/", "events": ["*"], "enabled": False})
+    path = f"/webhooks/{made.json()['webhook']['id']}"
+    sent = [(await acme.post(f"{path}/test")).json()["delivery"]["id"] for _ in range(3)]
+    first = (await acme.get(f"{path}/deliveries?limit=2")).json()
+
+    await acme.post(f"{path}/test")
+    second = (await acme.get(f"{path}/deliveries?limit=2&cursor={first['nextCursor']}")).json()
+
+    assert [one["id"] for one in first["deliveries"] + second["deliveries"]] == sent[::-1]
+    assert second["nextCursor"] is None
+
+
 async def test_log_goes_on_by_its_cursor_as_by_its_last_number(acme: Organization, runner: Runner) -> None:
     path = f"/scans/{await ended_scan(acme, runner)}/log"
     part = (await acme.get(f"{path}?after=3")).json()
@@ -90,10 +103,12 @@ async def test_log_goes_on_by_its_cursor_as_by_its_last_number(acme: Organizatio
 
 async def test_cursor_that_no_list_gave_is_refused(acme: Organization) -> None:
     scan = f"/scans/{(await acme.scan((await acme.target())['id']))['scan']['id']}"
+    made = await acme.post("/webhooks", {"url": "https://hooks.example.com/", "events": ["*"]})
+    log = f"/webhooks/{made.json()['webhook']['id']}/deliveries"
     foreign = [urlsafe_b64encode(text).decode() for text in (b"[]", b'["a","b"]', b'{"a":1}', b"[null,null]")]
     asked = [
         f"{path}?cursor={cursor}"
-        for path in ("/scans", "/findings", "/audit-events", f"{scan}/log", f"{scan}/findings")
+        for path in ("/scans", "/findings", "/audit-events", f"{scan}/log", f"{scan}/findings", log)
         for cursor in ("nonsense", "%F0%9F", "x" * 401, *foreign)
     ]
 

@@ -49,7 +49,7 @@ def _described() -> Iterator[Operation]:
         body = said.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         credentials = frozenset(name for one in said.get("security", []) for name in one)
         example = next(iter(body.get("examples", [])), None)
-        creates = method == "post" and "201" in said["responses"]
+        creates = method == "post" and not {"201", "202"}.isdisjoint(said["responses"])
         yield Operation(said["operationId"], method.upper(), path, credentials, example, creates)
 
 

@@ -40,13 +40,13 @@ def engine(empty_url: str) -> AsyncEngine:
 
 def _differences(connection: Connection) -> list[object]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, schema.Table.metadata))
+    return list(compare_metadata(context, schema.METADATA))
 
 
 def _constraints(connection: Connection) -> dict[str, Any]:
     """What the comparison of the tool leaves out: keys, uniqueness, conditions of indexes."""
     looked, found = inspect(connection), {}
-    for name in sorted(schema.Table.metadata.tables):
+    for name in sorted(schema.METADATA.tables):
         found[name] = {
             "primary": looked.get_pk_constraint(name)["constrained_columns"],
             "foreign": sorted((key["constrained_columns"], key["referred_table"]) for key in looked.get_foreign_keys(name)),
@@ -125,7 +125,7 @@ async def test_migrations_and_metadata_make_the_same_keys_and_indexes(databases:
                 await upgrade(url)
             else:
                 async with engine.begin() as connection:
-                    await connection.run_sync(schema.Table.metadata.create_all)
+                    await connection.run_sync(schema.METADATA.create_all)
             async with engine.connect() as connection:
                 made.append(await connection.run_sync(_constraints))
             await engine.dispose()

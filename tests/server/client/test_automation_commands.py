@@ -31,12 +31,17 @@ async def test_schedule_is_added_switched_off_and_deleted_by_commands(shell: She
 async def test_webhook_gives_its_secret_once_and_alone(shell: Shell, acme: Organization) -> None:
     added = await shell.run("webhooks", "add", "https://hooks.example.com/apviso", "--event", "scan.completed")
     listed = await shell.run("webhooks", "list", "--json")
+    known = json.loads(listed.out)["webhooks"][0]["id"]
+    disabled = await shell.run("webhooks", "disable", known)
+    enabled = await shell.run("webhooks", "enable", known, "--json")
     strange = await shell.run("webhooks", "add", "https://hooks.example.com/apviso", "--event", "no.such.event")
 
     assert (added.code, listed.code, strange.code) == (0, 0, 64), added
     assert (added.out.startswith("whsec_"), added.out.count("\n")) == (True, 1)
     assert added.out.strip() not in added.err + listed.out
     assert json.loads(listed.out)["webhooks"][0]["events"] == ["scan.completed"]
+    assert "An administrator disabled it." in disabled.out
+    assert json.loads(enabled.out)["webhook"]["enabled"]
 
 
 async def test_target_says_how_control_of_it_is_proved(shell: Shell, acme: Organization) -> None:

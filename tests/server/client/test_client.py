@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from apviso.client import AsyncClient, BadCredential, Client, Conflict, Forbidden, InvalidRequest, NotFound, NotYet, WaitedTooLong
+from apviso.client.calls import Call
+from apviso.client.endpoints import Resource, Steps
+from apviso.client.following import Following
+from apviso.client.listing import Listing
+from apviso.client.resources import Resources
 from apviso.protocol.access import NewApiKey
 from apviso.protocol.findings import FindingStatusPatch
 from apviso.protocol.runners import NewEnrollmentToken, Pause, RunnerPatch
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, UserStatus, Visibility
+from apviso.protocol.states import RunnerStatus, ScanStatus, Scope, Severity, UserStatus, Visibility
 from apviso.protocol.targets import NewTarget, TargetPatch
 from apviso.protocol.tokens import Namespace, new_token
+from tests.server.api.test_every_operation import PEOPLE
 from tests.support.clock import Clock
 from tests.support.people import Organization, Runner
 
@@ -43,6 +55,13 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
         ended = await waiting
         found = [finding async for finding in client.scans.findings(ended.id)]
         settled = await client.findings.set_status(found[0].id, FindingStatusPatch(user_status=UserStatus.IN_PROGRESS))
+        attempts, log = await client.scans.attempts(ended.id), await client.scans.log(ended.id, of=1, limit=1)
+        page, retested = await client.scans.findings_page(ended.id), await client.scans.retest(ended.id)
+        open_of_target = (await client.targets.get(made.id)).open_findings
+        over_time = (await client.scans.load(), await client.findings.trend(), await client.findings.looks(found[0].id))
+        history = await client.findings.history_page(found[0].id)
+        listed = await client.findings.page(severity=[Severity.CRITICAL, Severity.HIGH], q="flaw", sort="-lastSeen")
+        table = await client.findings.table(severity=Severity.HIGH, q="flaw")
         report = await client.scans.report(ended.id)
         quota = await client.organization.quota()
 
@@ -50,6 +69,13 @@ async def test_client_that_is_awaited_does_all_that_people_do(url: str, acme: Or
     assert (ended.status, ended.finding_counts.high) == (ScanStatus.COMPLETED, 1)
     assert [event["type"] for event in await events] == ["finding", "end"]
     assert (found[0].title, settled.user_status) == ("A flaw", UserStatus.IN_PROGRESS)
+    assert [(one.number, one.runner_name, one.last_seq) for one in attempts] == [(1, "runner-1", 1)]
+    assert (log.last_seq, [one.title for one in page.findings], retested.results) == (1, ["A flaw"], [])
+    assert (ended.target_domain, ended.runner_name, open_of_target.high) == ("localhost:3000", "runner-1", 1)
+    load, trend, looks = over_time
+    assert (len(load.moments), trend.days[-1].counts.high, [look.seen for look in looks.looks]) == (49, 1, [True])
+    assert [change.to_status for change in history.history] == [UserStatus.IN_PROGRESS]
+    assert ([one.id for one in listed.findings], table.count(b"\r\n")) == ([found[0].id], 2)
     assert "A flaw" in report.markdown_content
     assert quota.usage.targets == 1
 
@@ -69,10 +95,17 @@ async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url
             cancelled = client.scans.wait(client.scans.cancel(queued.id).id, seconds=20)
             events = list(client.scans.follow(queued.id))
             issued = client.enrollment_tokens.issue(NewEnrollmentToken(name="south"))
+            waiting = [known.name for known in client.enrollment_tokens.page().enrollment_tokens]
             client.enrollment_tokens.revoke(issued.token_prefix)
+            outcome = client.enrollment_tokens.outcome(issued.token_prefix).status
+            paged, lasted = client.runners.page(name="nor").runners, client.runners.uptime(name="nor").runners
+            seen = [*(one.id for one in paged), *(one.id for one in lasted)]
+            taken = client.scans.page(runner_id=runner.id).total
+            newest = client.organization.audit_page(limit=1, subject_id=queued.id).audit_events[0].action
             left = list(client.enrollment_tokens.all())
             listed = {known.id for known in client.targets.all()} == {known.id for known in targets}
             actions = [event.action for event in client.organization.audit_events(subject_id=queued.id)]
+        assert (waiting, outcome, seen, taken, newest) == (["south"], "revoked", [runner.id] * 2, 0, "scan.ended")
         names = (renamed.name, paused.admin_note, resumed.status)
         return names, cancelled.status, [event["type"] for event in events], left, listed, actions
 
@@ -126,3 +159,46 @@ async def test_client_with_a_key_that_has_run_out_is_refused(url: str, acme: Org
 
     assert refused.value.code == "credential_invalid"
     assert issued.key not in repr(issued)
+
+
+class Recorder:
+    """A transport that sends nothing: what it is handed is what it answers."""
+
+    def perform(self, call: Call[Any]) -> Any:
+        return call
+
+    def take(self, steps: Steps[Any]) -> Any:
+        return next(steps)
+
+    def each(self, listing: Listing[Any, Any]) -> Any:
+        return listing.first
+
+    def follow(self, following: Following) -> Any:
+        return following.call()
+
+
+def stand_in(kind: Any) -> Any:
+    """Something that an argument of this type may be."""
+    if issubclass(kind, BaseModel):
+        return kind.model_construct()
+    return next(iter(kind)) if issubclass(kind, Enum) else "x"
+
+
+def calls_of(part: Resource[Any]) -> Iterator[tuple[str, str]]:
+    """Method and path of what each of its methods sends."""
+    for name, method in vars(type(part)).items():
+        if callable(getattr(method, "build", None)):
+            needed = list(inspect.signature(method.build, eval_str=True).parameters.values())[1:]
+            given = [stand_in(one.annotation) for one in needed if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+            call = getattr(part, name)(*given)
+            yield call.method, call.path
+
+
+def test_client_has_a_method_for_every_operation_of_people() -> None:
+    parts = [part for part in vars(Resources(Recorder())).values() if isinstance(part, Resource)]
+
+    known = {call for part in parts for call in calls_of(part)}
+
+    described = {(one.method, re.sub(r"\{\w+\}|(?<=/report\.)\w+", "x", one.template).removeprefix("/api/v1")) for one in PEOPLE}
+    assert described - known == set()
+    assert known - described == set()

@@ -81,7 +81,7 @@ async def test_scan_that_cannot_start_or_does_not_end_in_time_has_codes_of_its_o
     half = await shell.run("scan", "start", target, "--fail-on", "high")
 
     assert (refused.code, late.code, active.code, half.code) == (2, 75, 75, 64)
-    assert "next:" in refused.err
+    assert refused.err.count("next:") == 1
     assert "apviso scan watch" in late.err
     assert "--wait" in half.err
 
@@ -101,6 +101,31 @@ async def test_scan_that_is_watched_shows_its_log_with_hostile_text_made_harmles
     assert "\x1b" not in said
     assert "evil \\x1b[2J\\x9b31m\\u202e name" in watched.out
     assert [json.loads(line)["type"] for line in lines.out.splitlines()] == ["log", "finding", "end"]
+
+
+async def test_retest_fails_a_build_until_each_flaw_is_fixed(shell: Shell, acme: Organization, runner: Runner) -> None:
+    scan = (await acme.scan((await acme.target())["id"]))["scan"]["id"]
+    await finish(runner, await claimed(runner), finding())
+    flaw = (await acme.get("/findings")).json()["findings"][0]["id"]
+    looked = {"findingId": flaw, "complete": True}
+    marked = await shell.run("findings", "mark", flaw, "accepted_risk", "--until", "2026-06-30", "--json")
+    await acme.patch(f"/findings/{flaw}/status", {"userStatus": "open"})
+
+    process = await shell.start("scan", "retest", scan, "--finding", flaw, "--wait", "--json")
+    await finish(runner, await claimed(runner), finding(), looks=[looked])
+    open_ = await ended(process)
+    process = await shell.start("scan", "retest", scan, "--wait")
+    await finish(runner, await claimed(runner), looks=[looked])
+    fixed = await ended(process)
+    history = await shell.run("findings", "history", flaw, "--json")
+
+    assert (marked.code, json.loads(marked.out)["finding"]["acceptedUntil"]) == (0, "2026-06-30T00:00:00Z")
+    assert (open_.code, fixed.code) == (2, 0), (open_, fixed)
+    assert "FAILED: still_open: A flaw" in open_.err
+    assert "/report.html" in open_.err
+    assert json.loads(open_.out)["results"][0]["outcome"] == "still_open"
+    assert "1 fixed, 0 still open" in fixed.out
+    assert [one["cause"] for one in json.loads(history.out)["history"]] == ["retest", "retest", "person", "person"]
 
 
 async def test_lists_are_aligned_in_a_pipe_and_the_same_as_json(shell: Shell, acme: Organization, runner: Runner) -> None:

@@ -17,7 +17,7 @@ from apviso.server.errors import every_refusal
 from apviso.server.licensing import store as licenses
 from apviso.server.settings import Settings
 from apviso.server.webhooks.routes import MOST_WEBHOOKS
-from tests.server.scans.situations import ENDED, Case, logged, queued_scan, until_parked
+from tests.server.scans.situations import ENDED, Case, found, logged, queued_scan, until_parked
 from tests.server.webhooks.hooks import hook
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
@@ -367,6 +367,16 @@ async def _(stage: Stage) -> httpx2.Response:
     case = await stage.case()
     await stage.runner.run_whole(await stage.runner.claimed())
     return await stage.acme.get(f"/scans/{case.scan_id}/report.pdf")
+
+
+@reaches("report_not_made")
+async def _(stage: Stage) -> httpx2.Response:
+    case = await stage.case()
+    await stage.runner.run_whole(await stage.runner.claimed(), found(1))
+    async with stage.plane.resources.database.writing() as work:
+        await work.db.exec_driver_sql("UPDATE sightings SET content = '{}'")
+        await work.db.exec_driver_sql("UPDATE scans SET report_failures = 4")
+    return await stage.acme.get(f"/scans/{case.scan_id}/report")
 
 
 @reaches("scan_not_started")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.server.api.test_every_operation import PEOPLE, WITH_ID, Operation
+from tests.server.api.test_every_operation import PEOPLE, UNKNOWN_ID, WITH_ID, Operation
 from tests.server.scans.situations import found, queued_scan
 from tests.server.webhooks.hooks import hook
 from tests.support.control_plane import Plane
@@ -36,6 +38,10 @@ async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
     }
 
 
+def _told(answer: httpx2.Response) -> dict[str, Any]:
+    return {name: value for name, value in answer.json().items() if name != "requestId"}
+
+
 async def _everything(acme: Organization) -> list[Any]:
     paths = ("/runners", "/scans", "/targets", "/findings", "/api-keys", "/runners/enrollment-tokens", "/schedules", "/webhooks")
     return [(await acme.get(path)).json() for path in paths]
@@ -48,10 +54,14 @@ async def test_operation_on_a_thing_of_another_organization_is_not_found(
     ids = await _furnish(acme, runner)
     word = operation.template.split("/{")[0].rpartition("/")[2]
     path = operation.template.replace("{id}", ids[word]).replace("{tokenPrefix}", ids[word]).replace("{deliveryId}", ids["deliveries"])
+    unknown = re.sub("|".join(map(re.escape, {ids[word], ids["deliveries"]})), UNKNOWN_ID, path)
     before = await _everything(acme)
     token = other.key if operation in PEOPLE else (await other.runner("stranger")).token
 
-    answer = await plane.call(operation.method, path, token, **({"json": operation.body} if operation.body is not None else {}))
+    more = {"json": operation.body} if operation.body is not None else {}
 
+    answer, as_unknown = [await plane.call(operation.method, place, token, **more) for place in (path, unknown)]
+
+    assert _told(answer) == _told(as_unknown)
     assert (answer.status_code, answer.json()["code"].endswith("_not_found")) == (404, True)
     assert await _everything(acme) == before

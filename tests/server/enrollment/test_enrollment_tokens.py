@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.control_plane import Plane
 from tests.support.people import Organization, register
 
 PATH = "/runners/enrollment-tokens"
@@ -130,3 +131,19 @@ async def test_outstanding_token_is_shown_by_its_prefix_until_it_is_used(acme: O
     assert (shown.json()["enrollmentToken"]["tokenPrefix"], shown.json()["enrollmentToken"]["name"]) == (prefix, "north")
     assert token.split("_")[2] not in shown.text
     assert [(answer.status_code, answer.json()["code"]) for answer in (hidden, used)] == [(404, "enrollment_token_not_found")] * 2
+
+
+async def test_outcome_of_a_token_is_told_when_it_can_no_longer_be_used(plane: Plane, acme: Organization, other: Organization) -> None:
+    used, revoked, expired, left = [await acme.enrollment_token(name=f"r{number}", expiresInSeconds=600 + number) for number in range(4)]
+    runner_id = (await register(acme.client, used)).json()["runner"]["id"]
+    await acme.delete(f"{PATH}/{revoked.split('_')[1]}")
+    plane.clock.pass_by(seconds=602)
+
+    told = [(await acme.get(f"{PATH}/{token.split('_')[1]}/outcome")).json()["outcome"] for token in (used, revoked, expired, left)]
+    hidden = await other.get(f"{PATH}/{used.split('_')[1]}/outcome")
+
+    assert [one["status"] for one in told] == ["used", "revoked", "expired", "outstanding"]
+    assert [one["runnerId"] for one in told] == [runner_id, None, None, None]
+    assert told[2]["endedAt"] == told[2]["expiresAt"]
+    assert used.split("_")[2] not in json.dumps(told)
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "enrollment_token_not_found")

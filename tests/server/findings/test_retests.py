@@ -76,6 +76,29 @@ async def test_retest_ends_each_finding_with_its_outcome_and_moves_its_status(ca
     assert [(one["fixed"], one["stillOpen"], one["couldNotCheck"]) for one in told] == [(1, 1, 1)]
 
 
+async def test_report_of_a_retest_lists_its_findings_and_a_later_scan_is_compared_with_the_whole_one_before(
+    case: Case, seen: dict[str, str]
+) -> None:
+    retest = await _retest(case, findingIds=[seen["gone"], seen["hidden"]])
+    await _finish(case, retest, looks=[_look(seen["gone"]), _look(seen["hidden"], complete=False, reason="It answers <b>503</b>.")])
+    again = (await case.organization.scan(case.target["id"]))["scan"]["id"]
+    job = await case.running()
+    await case.runner.on_job(job, "events", events=[found(n, parameter=name) for n, name in enumerate(("there", "hidden"), 1)])
+    await _finish(case, job, seen=2)
+
+    report = (await case.organization.get(f"/scans/{retest['scan']['id']}/report.json")).json()
+    page = (await case.organization.get(f"/scans/{retest['scan']['id']}/report.html")).text
+    later = (await case.organization.get(f"/scans/{again}/report.json")).json()["comparison"]
+
+    assert [(one["id"], one["outcome"], one["reason"]) for one in report["retest"]["results"]] == [
+        (seen["hidden"], "could_not_check", "It answers <b>503</b>."),
+        (seen["gone"], "fixed", "The retest has looked for it as before and has not seen it."),
+    ]
+    assert {one["id"]: one["fate"] for one in report["comparison"]["past"]}[seen["gone"]] == "gone"
+    assert "It answers &lt;b&gt;503&lt;/b&gt;." in page
+    assert (later["previousScanId"], later["new"], later["stillThere"], later["gone"]) == (case.scan_id, 0, 2, 1)
+
+
 async def test_retest_is_in_the_history_of_each_of_its_findings(case: Case, seen: dict[str, str]) -> None:
     job = await _retest(case)
     await case.runner.on_job(job, "events", events=[found(1, parameter="there")])

@@ -11,7 +11,7 @@ import pytest
 from apviso.server.reports import as_sarif
 from apviso.server.reports.formats import Format
 from tests.server.reports.recorded import HERE, kept, written
-from tests.unit.reported import document, finding
+from tests.unit.reported import document, finding, retest
 from tests.unit.test_report_texts import HOSTILE
 
 
@@ -45,7 +45,8 @@ def test_sarif_of_any_scan_is_valid_by_the_schema_of_the_standard(verdict: str, 
     found = [finding("a", text), finding("b", text, cwe_id=None, cvss_score=None, cvss_vector=None, parameter=None, url="")]
     found += [finding("c", text, user_status="accepted_risk"), finding("d", text, evidence="", description="", remediation="")]
 
-    SCHEMA.validate(json.loads(as_sarif.render(document(verdict, text=text, findings=found))))
+    for retested in (None, retest(text)):
+        SCHEMA.validate(json.loads(as_sarif.render(document(verdict, text=text, findings=found, retested=retested))))
 
 
 def test_schema_of_the_standard_refuses_what_is_no_sarif() -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from apviso.server.reports import duties
 from apviso.server.reports.formats import MEDIA_TYPES, Format
 from apviso.server.settings import Settings
+from apviso.server.typesetting import process
 from tests.server.reports.conftest import finish
-from tests.server.scans.situations import Case, found
+from tests.server.scans.situations import Case, found, queued_scan
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization
@@ -146,16 +147,96 @@ async def test_pdf_of_a_report_is_made_by_the_worker_and_kept(ended: Case, plane
     assert answers[0].content == answers[1].content
 
 
-async def test_pdf_that_cannot_be_set_is_given_up_after_three_tries(ended: Case, plane: Plane) -> None:
+async def test_pdf_that_cannot_be_set_is_left_alone_after_each_try_and_given_up_after_three(
+    ended: Case, plane: Plane, clock: Clock
+) -> None:
     await plane.settle()
     plane.resources.typesetter.close()
+    tries, answers = [], []
 
-    tries = [await duties.typeset_next(plane.resources) for _ in range(4)]
+    for minutes in (0, 0, 1, 5, 60):
+        clock.pass_by(minutes=minutes)
+        tries.append(await duties.typeset_next(plane.resources))
+        answers.append(await ended.organization.get(f"/scans/{ended.scan_id}/report.pdf"))
 
-    answer = await ended.organization.get(f"/scans/{ended.scan_id}/report.pdf")
-    assert tries == [True, True, True, False]
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    assert (await ended.organization.get(f"/scans/{ended.scan_id}/report")).status_code == 200
+    report = (await ended.organization.get(f"/scans/{ended.scan_id}/report")).json()["report"]
+    assert tries == [True, False, True, True, False]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 409, 409]
+    assert answers[0].headers["retry-after"] == "60"
+    assert answers[3].json()["code"] == "report_not_made"
+    assert "as pdf. It was given up after 3 tries" in answers[3].json()["error"]
+    assert (report["pdfUrl"], list(report["notMade"]), report["htmlUrl"] is None) == (None, ["pdf"], False)
+
+
+async def test_pdf_that_could_not_be_set_for_somebody_is_made_later(
+    ended: Case, plane: Plane, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plane.settle()
+    path = f"/scans/{ended.scan_id}/report.pdf"
+    with monkeypatch.context() as broken:
+        broken.setattr(process, "_PROGRAM", ("-c", "raise SystemExit(1)"))
+        early = await ended.organization.get(path)
+
+    meanwhile = await duties.typeset_next(plane.resources)
+    clock.pass_by(minutes=1)
+
+    assert (early.status_code, meanwhile) == (202, False)
+    assert (await ended.organization.get(path)).status_code == 200
+
+
+async def test_format_that_could_not_be_made_says_so_and_the_others_are_served(ended: Case, plane: Plane) -> None:
+    await plane.settle()
+    async with plane.resources.database.writing() as work:
+        await work.db.execute(text("DELETE FROM report_files WHERE format = 'html'"))
+        await work.db.execute(text("UPDATE reports SET not_made = :why"), {"why": '{"html": "It could not be written."}'})
+
+    answers = {format_: await ended.organization.get(f"/scans/{ended.scan_id}/report.{format_}") for format_ in TEXTS}
+
+    report = (await ended.organization.get(f"/scans/{ended.scan_id}/report")).json()["report"]
+    assert {format_ for format_, answer in answers.items() if answer.status_code != 200} == {Format.HTML}
+    problem = answers[Format.HTML].json()
+    assert (problem["status"], problem["code"], problem["retryable"]) == (409, "report_not_made", False)
+    assert problem["error"] == "The report of this scan could not be made as html. It could not be written."
+    assert (report["htmlUrl"], report["notMade"]) == (None, {"html": "It could not be written."})
+
+
+async def _spoil(plane: Plane, scan_id: str) -> None:
+    """From now on nobody can make sense of what the scan saw."""
+    async with plane.resources.database.writing() as work:
+        await work.db.execute(text("UPDATE sightings SET content = '{}' WHERE scan_id = :id"), {"id": scan_id})
+
+
+async def test_report_that_cannot_be_written_is_tried_less_and_less_often_and_given_up_with_the_reason(
+    ended: Case, plane: Plane, clock: Clock
+) -> None:
+    await _spoil(plane, ended.scan_id)
+    path = f"/scans/{ended.scan_id}/report"
+    told: list[tuple[int, str | None]] = []
+
+    for minutes, failures in ((0, 0), (0.5, 1), (0.5, 1), (4, 2), (1, 4)):
+        clock.pass_by(minutes=minutes)
+        async with plane.resources.database.writing() as work:
+            await work.db.execute(text("UPDATE scans SET report_failures = :n WHERE report_failures > 0"), {"n": failures})
+        await plane.settle()
+        answer = await ended.organization.get(path)
+        told.append((answer.status_code, answer.headers.get("retry-after")))
+
+    last = (await ended.organization.get(f"{path}.csv")).json()
+    assert told == [(202, "60"), (202, "30"), (202, "300"), (202, "60"), (409, None)]
+    assert (last["code"], last["retryable"]) == ("report_not_made", False)
+    assert "given up after 5 tries; the last one ended with ValidationError" in last["error"]
+
+
+async def test_report_that_cannot_be_written_holds_up_no_other(ended: Case, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duties, "REPORTS_AT_ONCE", 1)
+    await _spoil(plane, ended.scan_id)
+    later = await queued_scan(ended.organization, ended.runner)
+    await finish(later, await later.running())
+
+    await plane.settle()
+    await plane.settle()
+
+    assert [event["scanId"] for event in await _told(plane)] == [later.scan_id]
 
 
 async def test_reports_of_another_organization_are_not_found(ended: Case, other: Organization) -> None:

@@ -15,7 +15,7 @@ from apviso.server.errors import Overloaded
 from apviso.server.typesetting import process
 from apviso.server.typesetting.process import Typesetter, TypesettingFailed
 from tests.server.reports.recorded import text_of
-from tests.unit.reported import document, finding
+from tests.unit.reported import document, finding, retest
 
 MARKUP = '#panic("evaluated") #read("/etc/passwd") $x^2$ *bold* = head \\ @ref <label> [] {} // /* "quoted" #import "@preview/x:1.0.0": *'
 
@@ -52,6 +52,15 @@ async def test_pdf_of_the_same_report_is_the_same_and_of_a_partial_scan_says_so(
     assert first == second
     assert "The scan is partial" in text_of(first)
     assert "which proves nothing" in text_of(first)
+
+
+async def test_pdf_of_a_retest_says_how_each_finding_ended_and_what_the_comparison_comes_to(typesetter: Typesetter) -> None:
+    markup = '#panic("evaluated") *bold*'
+    made = await typesetter.typeset(_source(document(findings=[], remarks=["A remark."], retested=retest(markup))))
+
+    shown = _squeezed(text_of(made))
+    assert [_squeezed(f"{outcome}, because {markup}") in shown for outcome in ("fixed", "still_open", "could_not_check")] == [True] * 3
+    assert shown.partition("Comparedwiththescanbefore")[2].startswith("Sincethescanbefore:")
 
 
 async def test_typesetter_with_too_many_inside_turns_others_away(typesetter: Typesetter) -> None:

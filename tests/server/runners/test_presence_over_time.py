@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.clock import Clock
@@ -102,6 +103,35 @@ async def test_status_of_two_machines_with_one_identity_is_told(acme: Organizati
     assert await _status(acme, runner) == ("online", [])
 
 
+async def test_machines_with_one_identity_are_both_kept_from_scans_and_shown_with_their_addresses(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock
+) -> None:
+    addresses = ["192.0.2.7", "2001:db8::7"]
+    machines = [_at(plane, address, runner) for address in addresses]
+    for machine in (*machines, *machines):
+        clock.pass_by(seconds=8)
+        (await machine.beat()).raise_for_status()
+    await acme.scan((await acme.target())["id"])
+
+    claims = [(await machine.claim()).json() for machine in machines]
+
+    shown = (await acme.get(f"/runners/{runner.id}")).json()["runner"]
+    readiness = (await acme.get("/runners/readiness")).json()
+    told = [data for type_, data in await plane.told() if type_ == "runner.degraded"]
+    assert [(claim["job"], claim["notAccepting"]) for claim in claims] == [(None, "duplicate_identity")] * 2
+    seen = [(boot["bootId"], boot["address"]) for boot in shown["duplicateIdentity"]["boots"]]
+    assert seen[:2] == [(machine.boot_id, address) for machine, address in zip(machines[::-1], addresses[::-1], strict=True)]
+    assert "192.0.2.7" in readiness["reason"]
+    assert "2001:db8::7" in readiness["reason"]
+    assert {boot["address"] for boot in told[0]["duplicateIdentity"]["boots"]} >= set(addresses)
+
+
+def _at(plane: Plane, address: str, runner: Runner) -> Runner:
+    """A machine with this address and the identity of `runner`."""
+    transport = httpx2.ASGITransport(plane.app, client=(address, 4711))
+    return Runner(httpx2.AsyncClient(transport=transport, base_url="http://control-plane"), runner.id, runner.token)
+
+
 async def test_status_after_an_ordinary_restart_is_online(acme: Organization, runner: Runner) -> None:
     for boot in ("boot-b", "boot-c"):
         runner.boot_id = boot
@@ -116,7 +146,14 @@ async def test_heartbeat_answers_how_the_runner_stands(acme: Organization, runne
     assert answer.json() == {
         "runner": {"id": runner.id, "status": "degraded"},
         "heartbeatIntervalMs": 15000,
-        "directives": {"cancelJobs": [], "adminState": "enabled", "drainDeadline": None, "rotateToken": False, "minimumVersion": None},
+        "directives": {
+            "cancelJobs": [],
+            "adminState": "enabled",
+            "drainDeadline": None,
+            "rotateToken": False,
+            "minimumVersion": None,
+            "minimumVersionFrom": None,
+        },
         "serverTime": "2026-05-03T09:17:33Z",
     }
 
@@ -208,3 +245,23 @@ async def test_heartbeat_that_leaves_facts_out_keeps_them(acme: Organization, ru
     assert after["version"] == "0.1.1"
     for name in ("configuredConcurrency", "capabilities", "providerState", "health"):
         assert after[name] == before[name]
+
+
+async def test_last_day_of_a_page_of_runners_is_told_in_bars(acme: Organization, other: Organization, runner: Runner, plane: Plane) -> None:
+    await acme.runner("second")
+    await other.runner("stranger")
+    await runner.beat()
+    plane.clock.pass_by(minutes=20)
+    await plane.settle()
+    await runner.beat()
+    await plane.settle()
+
+    first = (await acme.get("/runners/uptime?limit=1")).json()
+    found = (await acme.get("/runners/uptime?name=SECOND")).json()
+    limits = (await acme.get(f"/runners/{runner.id}/history")).json()["limits"]
+
+    assert [one["id"] for one in first["runners"]] == [runner.id]
+    assert (first["total"], first["totalPages"], first["barSeconds"], len(first["runners"][0]["bars"])) == (2, 2, 900, 96)
+    assert "x" in first["runners"][0]["bars"][-3:]
+    assert found["total"] == 1
+    assert (limits["heartbeatLateSeconds"], limits["clockSkewMs"]) == (35, 30_000)

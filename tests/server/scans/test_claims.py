@@ -221,7 +221,8 @@ async def test_claim_by_an_ephemeral_runner_is_one_job_in_its_life(acme: Organiz
 
     assert beside is None
     assert await first.ending() == ("completed", "completed")
-    assert (await runner.beat()).json()["code"] == "runner_revoked"
+    told = (await runner.beat()).json()
+    assert (told["code"], told["retired"]) == ("runner_revoked", True)
     assert await second.status() == "pending_runner"
     shown = (await acme.get("/runners?status=revoked")).json()["runners"]
     assert [(one["id"], one["ephemeral"]) for one in shown] == [(runner.id, True)]

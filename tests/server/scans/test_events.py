@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.scans.situations import Case, found, logged
 from tests.support.clock import Clock
+from tests.support.control_plane import Plane
 from tests.support.people import Organization
 
 
@@ -56,6 +57,26 @@ async def test_events_with_a_gap_are_refused_and_none_is_kept(case: Case, number
 
     assert (status, refused["code"], refused["expectedSeq"]) == (409, "sequence_gap", 2)
     assert [event["seq"] for event in await case.log()] == [1]
+
+
+async def test_log_says_what_is_missing_in_it_and_why_also_where_its_end_never_came(case: Case, plane: Plane, clock: Clock) -> None:
+    job = await case.running()
+    missing = {"count": 12, "cause": "spool_full"}
+    await case.runner.on_job(job, "events", events=[logged(1), {**logged(2), "missing": missing}])
+    before = await _gaps(case)
+
+    clock.pass_by(seconds=300)
+    await plane.settle()
+
+    assert [event.get("missing") for event in await case.log()] == [None, missing]
+    assert before == [{"seq": 2, **missing}]
+    assert await _gaps(case) == [{"seq": 2, **missing}, {"seq": 3, "count": None, "cause": "runner_lost"}]
+    assert "missing" not in (await case.log())[0]
+
+
+async def _gaps(case: Case) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = (await case.organization.get(f"/scans/{case.scan_id}/log")).json()["gaps"]
+    return answer
 
 
 async def test_events_out_of_order_in_one_batch_are_refused(case: Case) -> None:
@@ -109,6 +130,11 @@ async def test_events_of_a_new_attempt_start_at_one_again(case: Case, clock: Clo
     assert before == [1, 1]
     assert (status, told["ackedSeq"]) == (200, 1)
     assert [(event["attempt"], event["seq"]) for event in await case.log()] == [(2, 1)]
+    first = (await case.organization.get(f"/scans/{case.scan_id}/log?of=1&limit=1")).json()
+    assert (first["attempt"], first["events"][0]["message"], first["lastSeq"]) == (1, "line 1", 1)
+    attempts = (await case.organization.get(f"/scans/{case.scan_id}/attempts")).json()["attempts"]
+    assert [(one["number"], one["endReason"], one["lastSeq"]) for one in attempts] == [(1, "disk_full", 2), (2, None, 1)]
+    assert [one["runnerName"] for one in attempts] == ["runner-1", "runner-2"]
 
 
 @pytest.mark.parametrize(

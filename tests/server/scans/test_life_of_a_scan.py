@@ -187,6 +187,17 @@ async def test_list_of_scans_by_status_takes_the_other_names_too(case: Case, acm
     assert (await acme.get("/scans?status=pending_runner")).json()["total"] == 0
 
 
+async def test_list_of_scans_by_runner_shows_those_that_it_has_had_in_hand(case: Case, acme: Organization, runner: Runner) -> None:
+    await queued_scan(acme, runner)
+    idle = await acme.runner("idle")
+    job = await runner.claimed()
+
+    listed = (await acme.get(f"/scans?runnerId={runner.id}")).json()
+
+    assert [scan["id"] for scan in listed["scans"]] == [job["scan"]["id"]]
+    assert (await acme.get(f"/scans?runnerId={idle.id}")).json()["total"] == 0
+
+
 async def test_list_of_scans_by_target_shows_that_target_alone(case: Case, acme: Organization, runner: Runner) -> None:
     await queued_scan(acme, runner)
 

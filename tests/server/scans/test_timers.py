@@ -273,6 +273,19 @@ async def test_goodbye_gives_the_scan_back_at_once(case: Case, acme: Organizatio
     }
 
 
+async def test_scan_whose_claim_crossed_with_the_stop_of_its_runner_goes_to_another_at_once(case: Case, acme: Organization) -> None:
+    second = await acme.runner("runner-2")
+    await case.runner.claimed()
+
+    said = await case.runner.call("POST", "/goodbye", {"bootId": case.runner.boot_id})
+
+    assert said.json() == {"releasedJobs": [case.job_id]}
+    assert (await case.runner.claim()).json()["job"] is None
+    await second.run_whole(await second.claimed())
+    assert await case.ending() == ("completed", "completed")
+    assert (await case.scan())["attempt"] == 2
+
+
 async def test_goodbye_of_an_earlier_boot_leaves_the_present_one_its_scans(case: Case) -> None:
     before, case.runner.boot_id = case.runner.boot_id, "boot-after-restart"
     await case.runner.beat()

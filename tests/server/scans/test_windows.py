@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -54,6 +54,43 @@ async def test_scan_outside_its_targets_windows_is_refused_with_the_next_start_o
     assert waiting["estimatedStartAt"] == "2026-05-03T20:00:00Z"
     assert (before["job"], before["notAccepting"]) == (None, None)
     assert job["target"]["id"] == target["id"]
+
+
+async def test_turn_of_a_targets_window_is_told_unless_something_else_is_in_the_way(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock
+) -> None:
+    target = await acme.target(scanWindows=[{"start": "10:00", "end": "12:00"}])
+    told = []
+    for hour in (10, 12, 34, 36):
+        clock.now = datetime(2026, 5, 3, tzinfo=UTC) + timedelta(hours=hour, seconds=1)
+        if hour != 34:
+            await runner.beat()
+        await plane.settle()
+        await plane.settle()
+        told.append([data for kind, data in await plane.told() if kind == "readiness.changed" and "targetId" in data][-1:])
+
+    about = {"targetId": target["id"], "domain": target["domain"]}
+    closed = {**about, "ready": False, "primaryBlocker": "scan_window_closed"}
+    first, second = (f"No scan of this target may start before 2026-05-{day}T10:00:00Z." for day in ("04", "05"))
+    opened = {**about, "ready": True, "primaryBlocker": None, "reason": None}
+    assert told == [[opened], [{**closed, "reason": first}], [{**closed, "reason": first}], [{**closed, "reason": second}]]
+
+
+async def test_maintenance_that_begins_and_ends_changes_what_is_told_of_readiness(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock
+) -> None:
+    (await acme.patch(f"/runners/{runner.id}", {"maintenanceWindows": [{"start": "09:30", "end": "10:00"}]})).raise_for_status()
+    await plane.settle()
+    for moment in (TEN.replace(hour=9, minute=30), TEN):
+        clock.now = moment
+        await runner.beat()
+        # That the beat has stirred something is not what readiness is judged for.
+        plane.resources.signals.take_stirred()
+        await plane.settle()
+
+    told = [(data["ready"], data["primaryBlocker"]) for kind, data in await plane.told() if kind == "readiness.changed"]
+
+    assert told == [(False, "runner_in_maintenance"), (True, None)]
 
 
 async def test_scan_whose_window_has_closed_is_in_nobodys_way(acme: Organization, runner: Runner, plane: Plane, clock: Clock) -> None:

@@ -48,7 +48,9 @@ async def test_run_that_is_due_starts_a_scan(acme: Organization, runner: Runner,
         "scanId": job["scan"]["id"],
     }
     assert (job["scan"]["modelPreset"], job["target"]["id"]) == ("high", target["id"])
-    assert (await acme.get(f"/schedules/{schedule['id']}")).json()["schedule"]["nextRunAt"] == "2026-05-05T02:00:00Z"
+    shown = (await acme.get(f"/schedules/{schedule['id']}")).json()["schedule"]
+    assert (shown["nextRunAt"], shown["lastRun"]) == ("2026-05-05T02:00:00Z", run)
+    assert (await acme.get("/schedules")).json()["schedules"][0]["lastRun"] == run
     events = (await acme.get(f"/audit-events?subjectId={run['scanId']}")).json()["auditEvents"]
     assert events[-1]["actor"] == f"schedule:{schedule['id']}"
 
@@ -155,6 +157,75 @@ async def test_runs_missed_while_the_server_slept_are_caught_up_once(
         ("2026-05-05T02:00:00Z", "skipped", "caught_up_later"),
         ("2026-05-06T02:00:00Z", "caught_up", None),
     ]
+    assert (await acme.get("/scans")).json()["total"] == 1
+
+
+async def test_run_that_finds_its_target_busy_is_caught_up_when_it_is_free_if_that_is_wanted(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock
+) -> None:
+    targets = [await acme.target(f"localhost:{port}") for port in (1, 2)]
+    caught_up, skipped = [
+        await made(acme, target["id"], ifMissed=policy, **DAILY) for target, policy in zip(targets, ("catch_up", "skip"), strict=True)
+    ]
+    scans = [(await acme.scan(target["id"]))["scan"]["id"] for target in targets]
+    clock.now = datetime(2026, 5, 4, 2, 0, tzinfo=UTC)
+    await plane.settle()
+    (missed,) = await runs_of(acme, caught_up)
+    for _ in range(3):
+        clock.pass_by(minutes=1)
+        await plane.settle()
+        for scan in scans:
+            await acme.post(f"/scans/{scan}/cancel")
+
+    (run,), (other,) = await runs_of(acme, caught_up), await runs_of(acme, skipped)
+    events = [data for kind, data in await plane.told() if kind.startswith("schedule.") and data["scheduleId"] == caught_up["id"]]
+    assert told([missed, other]) == [("2026-05-04T02:00:00Z", "skipped", "scan_already_active")] * 2
+    assert missed["reason"].endswith("It is caught up once that is over, unless the next run comes first.")
+    assert (run["dueAt"], run["outcome"], run["judgedAt"]) == (missed["dueAt"], "caught_up", "2026-05-04T02:02:00Z")
+    assert [(event["outcome"], event["scanId"]) for event in events] == [("skipped", None), ("caught_up", run["scanId"])]
+    assert (await acme.get("/scans")).json()["total"] == 3
+
+
+async def test_run_that_found_no_runner_or_license_is_caught_up_unless_the_next_one_comes_first(
+    acme: Organization, runner: Runner, plane: Plane, clock: Clock
+) -> None:
+    schedule = await made(acme, (await acme.target())["id"], ifMissed="catch_up", whenUnavailable="reject", **DAILY)
+    async with plane.resources.database.writing() as work:
+        await licenses.install(work, OrganizationId(acme.id), "not signed by anyone")
+    clock.now = datetime(2026, 5, 4, 2, 0, tzinfo=UTC)
+    await plane.settle()
+    async with plane.resources.database.writing() as work:
+        await work.db.exec_driver_sql("DELETE FROM licenses")
+    clock.now = datetime(2026, 5, 5, 2, 0, tzinfo=UTC)
+    await plane.settle()
+
+    clock.pass_by(hours=3)
+    await runner.beat()
+    await plane.settle()
+
+    assert told(await runs_of(acme, schedule)) == [
+        ("2026-05-04T02:00:00Z", "failed", "license_inactive"),
+        ("2026-05-05T02:00:00Z", "caught_up", None),
+    ]
+    assert (await acme.get("/scans")).json()["total"] == 1
+
+
+async def test_run_that_finds_the_scan_of_the_run_before_it_is_not_owed(acme: Organization, plane: Plane, clock: Clock) -> None:
+    schedule = await made(acme, (await acme.target())["id"], ifMissed="catch_up", **DAILY)
+    for hour in (2, 2 + 22):
+        clock.now = datetime(2026, 5, 4, tzinfo=UTC) + timedelta(hours=hour)
+        await plane.settle()
+    patched = (await acme.patch(f"/schedules/{schedule['id']}", {"hour": 1})).raise_for_status()
+    clock.now = datetime(2026, 5, 5, 1, 0, tzinfo=UTC)
+    await plane.settle()
+    (scan,) = (await acme.get("/scans")).json()["scans"]
+    await acme.post(f"/scans/{scan['id']}/cancel")
+
+    clock.pass_by(minutes=10)
+    await plane.settle()
+
+    assert patched.json()["schedule"]["nextRunAt"] == "2026-05-05T01:00:00Z"
+    assert [run["outcome"] for run in await runs_of(acme, schedule)] == ["queued", "skipped"]
     assert (await acme.get("/scans")).json()["total"] == 1
 
 

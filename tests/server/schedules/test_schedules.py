@@ -44,6 +44,7 @@ async def test_schedule_made_is_shown_with_its_next_runs(acme: Organization) -> 
         "nextRunAt": weeks[0],
         "nextRuns": weeks,
         "createdAt": "2026-05-03T09:15:32Z",
+        "lastRun": None,
     }
     assert (await acme.get(f"/schedules/{schedule['id']}")).json()["schedule"] == schedule
     listed = (await acme.get("/schedules")).json()

@@ -145,6 +145,7 @@ async def test_enrollment_is_no_alarm_on_the_stream(acme: Organization, plane: P
         told = await stream.take(2)
 
     assert [event.type for event in told] == ["runner.enrolled", "runner.online"]
+    assert told[1].data["previousReasons"] == ["never_contacted"]
 
 
 async def test_stream_with_a_mark_of_nonsense_begins_now(acme: Organization, runner: Runner, wire: httpx2.AsyncClient) -> None:

@@ -33,6 +33,7 @@ async def test_create_target_with_domain_alone_gets_the_defaults(acme: Organizat
         "verificationCheckedAt": None,
         "verificationError": None,
         "lastScanAt": None,
+        "openFindings": {"critical": 0, "high": 0, "medium": 0, "low": 0, "info": 0},
         "createdAt": "2026-05-03T09:15:32Z",
     }
 

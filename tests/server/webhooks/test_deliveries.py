@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -239,7 +242,7 @@ async def test_slow_receiver_holds_up_no_other(acme: Organization, plane: Plane,
         await plane.settle()
 
         assert {message.data["name"] for message in await receiver.take(5)} == {f"runner-{number}" for number in range(5)}
-        # Four at a time.
+        # Four at a time at most.
         assert slow.connections <= 4
         await stuck.attempted()
 
@@ -256,6 +259,29 @@ async def test_name_of_the_receiver_is_spoken_to_at_the_judged_address_over_tls(
         got = await receiver.next()
     assert outcome == Outcome(None, 204)
     assert got.headers["host"] == f"localhost:{receiver.port}"
+
+
+async def test_name_server_that_hangs_for_one_receiver_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, let_go, look_up = list[str](), threading.Event(), socket.getaddrinfo
+
+    def slowly(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "hangs.example":
+            asked.append(host)
+            let_go.wait(20)
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    async with receiving(self_signed(tmp_path, "localhost")) as receiver:
+        sender = Sender(Policy(tuple(LOOPBACK)), tmp_path / "server.pem", 5.0)
+        hanging = [asyncio.create_task(sender.send("https://hangs.example/", {}, b"{}", NOW)) for _ in range(100)]
+        outcome = await sender.send(receiver.url("localhost"), {}, b"{}", NOW)
+        for task in hanging:
+            task.cancel()
+        let_go.set()
+        sender.close()
+
+    assert outcome == Outcome(None, 204)
+    assert asked == ["hangs.example"]
 
 
 async def test_certificate_for_another_name_or_by_nobody_known_is_not_accepted(tmp_path: Path) -> None:
@@ -373,3 +399,18 @@ async def test_body_of_a_message_is_json_with_the_data_of_the_event(acme: Organi
         "timestamp": "2026-05-03T09:15:32Z",
         "data": {"runnerId": runner.id, "name": "näme"},
     }
+
+
+async def test_receiver_is_told_of_a_runner_that_was_quarantined_with_the_scans_that_it_failed(
+    acme: Organization, runner: Runner, plane: Plane, receiver: Receiver
+) -> None:
+    await hook(acme, receiver.url(), "runner.quarantined")
+    cases = [await queued_scan(acme, runner) for _ in range(3)]
+    for _ in cases:
+        await runner.on_job(await runner.claimed(), "finish", status="failed", endReason="image_refused", lastSeq=0)
+
+    await plane.settle()
+
+    got = await receiver.next()
+    assert (got.type, got.data["runnerId"]) == ("runner.quarantined", runner.id)
+    assert {one["scanId"] for one in got.data["failures"]} == {case.scan_id for case in cases}

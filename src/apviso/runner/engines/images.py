@@ -9,7 +9,10 @@ from apviso.protocol.states import EndReason
 from apviso.runner.engines import EngineFailed
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}")
+_MOST_CHARACTERS = 255
+# A registry's host, if it is named, and names that begin and end with a letter or digit: no `..`, which would be another address.
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"(?:[a-z0-9][a-z0-9.-]*(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def parse_image(text: str) -> ImageRef:
         message = f"The scan image {text!r} is not named by its digest (repository@sha256:...); a tag can be moved to another image."
         raise EngineFailed(message, EndReason.IMAGE_REFUSED)
     repository = re.sub(r":[^/:]*$", "", name) if "/" in name else name
-    if name and not _REPOSITORY.fullmatch(repository):
+    if name and not (len(repository) <= _MOST_CHARACTERS and _REPOSITORY.fullmatch(repository)):
         raise EngineFailed(f"{name!r} is not the name of an image.", EndReason.IMAGE_REFUSED)
     return ImageRef(repository, digest)
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import docker.auth
 import httpx2
 from docker.errors import DockerException
+from pydantic import BaseModel, Field, ValidationError
 
 from apviso.protocol.states import EndReason
 from apviso.runner.connection import BadProxy, open_client
@@ -24,6 +25,13 @@ CALL_SECONDS = 30.0
 MAX_BYTES = 1024 * 1024
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class _TokenAnswer(BaseModel):
+    """What a registry's service for tokens says; it may use either name."""
+
+    token: str = Field("", repr=False)
+    access_token: str = Field("", repr=False)
 
 
 class Registry:
@@ -43,13 +51,13 @@ class Registry:
         return found if found is not None and f"sha256:{hashlib.sha256(found).hexdigest()}" == digest else None
 
     async def _find(self, place: str, accept: str) -> bytes | None:
-        url = f"{self._scheme}://{self._host}/v2/{self._name}/{place}"
+        url, headers = f"{self._scheme}://{self._host}/v2/{self._name}/{place}", {"Accept": accept, "Accept-Encoding": "identity"}
         try:
             async with asyncio.timeout(CALL_SECONDS), open_client(self._custom_ca) as client:
-                answer = await _get(client, url, {"Accept": accept})
+                answer = await _get(client, url, headers)
                 if answer.status_code == httpx2.codes.UNAUTHORIZED:
                     permit = await self._permit(client, answer.headers.get("www-authenticate", ""))
-                    answer = await _get(client, url, {"Accept": accept, "Authorization": permit})
+                    answer = await _get(client, url, {**headers, "Authorization": permit})
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, BadAuthority, BadProxy) as error:
             raise _unavailable(self._host, str(error) or type(error).__name__) from error
         if answer.status_code == httpx2.codes.NOT_FOUND:
@@ -69,20 +77,33 @@ class Registry:
         realm = asked.pop("realm", "")
         if urlsplit(realm).scheme != self._scheme:
             raise _unavailable(self._host, "it names no service for tokens that could be asked")
-        answer = await client.get(realm, params=asked, auth=login)
-        token = answer.json() if answer.status_code == httpx2.codes.OK else {}
-        return f"Bearer {token.get('token') or token.get('access_token') or ''}"
+        async with client.stream("GET", realm, params=asked, auth=login) as answer:
+            told = await _bounded(answer)
+        return f"Bearer {_token_in(told)}" if answer.status_code == httpx2.codes.OK else "Bearer"
 
 
 async def _get(client: httpx2.AsyncClient, url: str, headers: dict[str, str]) -> httpx2.Response:
     """Redirects are followed without the login: registries keep blobs elsewhere."""
     async with client.stream("GET", url, headers=headers, follow_redirects=True) as answer:
-        content = b""
-        async for chunk in answer.aiter_bytes():
-            content += chunk
-            if len(content) > MAX_BYTES:
-                raise httpx2.TransportError("the registry's answer is too large")
+        content = await _bounded(answer)
     return httpx2.Response(answer.status_code, headers=answer.headers, content=content)
+
+
+async def _bounded(answer: httpx2.Response) -> bytes:
+    content = b""
+    async for chunk in answer.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise httpx2.TransportError("the registry's answer is too large")
+    return content
+
+
+def _token_in(answer: bytes) -> str:
+    try:
+        told = _TokenAnswer.model_validate_json(answer)
+    except ValidationError as error:
+        raise httpx2.TransportError("the registry's service for tokens gives none") from error
+    return told.token or told.access_token
 
 
 def _login_for(host: str) -> tuple[str, str] | None:

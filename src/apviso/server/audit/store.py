@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import uuid_utils
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, func, insert, literal_column, select, tuple_
 
 from apviso.protocol.access import AuditEvent
-from apviso.protocol.wire import Instant, OrganizationId, Text
+from apviso.protocol.wire import Instant, OrganizationId, RunnerId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AuditRow
 from apviso.server.paging import Page, cursor_at, place_of
 
 SYSTEM = "system"
 OPERATOR = "operator"
+# Rows of one runner's history in one answer.
+MAX_OF_RUNNER = 1_000
+# As it is written in the index, which only a constant is compared with.
+_IS_OF_RUNNER = AuditRow.subject_type == literal_column("'runner'")
 _PLACE = TypeAdapter(tuple[Instant, Text])
 
 
@@ -75,6 +80,20 @@ async def list_events(work: Work, organization_id: OrganizationId, subject_id: s
         select(AuditRow.__table__).where(*mine).order_by(AuditRow.at.desc(), AuditRow.id.desc()).offset(page.offset).limit(page.fetched)
     )
     return [AuditEvent.model_validate(dict(row)) for row in rows.mappings()], total or 0
+
+
+async def list_of_runner(
+    work: Work, organization_id: OrganizationId, runner_id: RunnerId, actions: Collection[str], since: datetime
+) -> list[AuditEvent]:
+    """What was done to one runner since then, of these actions, oldest first, the latest MAX_OF_RUNNER of them."""
+    rows = await work.db.execute(
+        select(AuditRow.__table__)
+        .where(AuditRow.organization_id == organization_id, _IS_OF_RUNNER, AuditRow.subject_id == runner_id)
+        .where(AuditRow.action.in_(actions), AuditRow.at > since)
+        .order_by(AuditRow.at.desc(), AuditRow.id.desc())
+        .limit(MAX_OF_RUNNER)
+    )
+    return [AuditEvent.model_validate(dict(row)) for row in reversed(rows.mappings().all())]
 
 
 def cursor_after(event: AuditEvent) -> str:

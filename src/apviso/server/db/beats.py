@@ -8,18 +8,23 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from apviso.protocol.wire import OrganizationId, RunnerId
+
 
 class Beat(NamedTuple):
     """What each heartbeat changes. `health` is JSON."""
 
-    runner_id: str
+    runner_id: RunnerId
     boot_id: str | None
     beat_seq: int
     claim_poll_age_ms: int | None
     health: str
     at: datetime
+    organization_id: OrganizationId
 
 
+# Those before the organization are what the statements take.
+_GIVEN = 6
 # A heartbeat of an older boot, an older heartbeat, and what was done to the runner since stay as they are; so does a later contact.
 _POSTGRESQL = """
 UPDATE runners AS kept
@@ -43,11 +48,12 @@ async def write(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
     ordered = sorted(beats)
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(_LOCKED, ([beat.runner_id for beat in ordered],))
-        await connection.exec_driver_sql(_POSTGRESQL, tuple(map(list, zip(*ordered, strict=True))))
+        await connection.exec_driver_sql(_POSTGRESQL, tuple(map(list, zip(*ordered, strict=True)))[:_GIVEN])
     else:
-        await connection.exec_driver_sql(_SQLITE, [(*beat[:-1], _as_kept(beat.at)) for beat in ordered])
+        await connection.exec_driver_sql(_SQLITE, [(*beat[: _GIVEN - 1], _as_kept(beat.at)) for beat in ordered])
 
 
 def _as_kept(moment: datetime) -> str:
     """As SQLite has it from every other statement."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(" ", "microseconds").removesuffix("+00:00")

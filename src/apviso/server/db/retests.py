@@ -14,10 +14,10 @@ from apviso.server.db.schema import RetestRow, SightingRow
 Verdict = tuple[RetestOutcome, str]
 
 
-async def list_seen(work: Work, scan_id: ScanId, attempt: int) -> set[FindingId]:
-    """The findings that this attempt saw."""
-    rows = await work.db.execute(select(SightingRow.finding_id).where(SightingRow.scan_id == scan_id, SightingRow.attempt == attempt))
-    return set(rows.scalars())
+async def list_seen(work: Work, scan_id: ScanId, attempt: int) -> tuple[set[FindingId], set[FindingId]]:
+    """The findings that this attempt saw, and those that earlier ones saw."""
+    rows = (await work.db.execute(select(SightingRow.finding_id, SightingRow.attempt).where(SightingRow.scan_id == scan_id))).all()
+    return {row.finding_id for row in rows if row.attempt == attempt}, {row.finding_id for row in rows if row.attempt < attempt}
 
 
 async def keep(work: Work, scan_id: ScanId, verdicts: Mapping[FindingId, Verdict]) -> None:

@@ -1,30 +1,19 @@
-"""All tables. Columns say what is kept; which change is allowed is decided by the slices' rules."""
+"""All tables but those of people (`people_schema`). Columns say what is kept; which change is allowed is decided by the slices' rules."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from apviso.protocol.wire import FindingId, JobId, OrganizationId, RunnerId, ScanId, ScheduleId, TargetId
+from apviso.server.db import people_schema  # noqa: F401  # its tables are among METADATA
+from apviso.server.db.base import Table
 
-
-class UtcTime(TypeDecorator[datetime]):
-    """SQLite keeps no zone: write UTC, read aware times, on both databases."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC) if value else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
+# With those of `people_schema`.
+METADATA = Table.metadata
 _ID = String(36)
 _IS_ANYBODYS = text("status = 'pending_runner' AND requested_runner_id IS NULL AND avoid_runner_id IS NULL")
 _IS_FOR_SOME = text("status = 'pending_runner' AND (requested_runner_id IS NOT NULL OR avoid_runner_id IS NOT NULL)")
@@ -37,32 +26,10 @@ _IS_ACCEPTED_FOR_A_TIME = text("accepted_until IS NOT NULL")
 _IS_LOOKED_FOR = text("verification_due_at IS NOT NULL")
 _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 _IS_OPEN = text("status IN ('pending', 'held')")
+_IS_OF_RUNNER = text("subject_type = 'runner'")
 _IS_FINISHED = text("finished_at IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
-
-
-class Table(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads this class attribute
-        datetime: UtcTime,
-        OrganizationId: _ID,
-        RunnerId: _ID,
-        TargetId: _ID,
-        ScanId: _ID,
-        JobId: _ID,
-        FindingId: _ID,
-        ScheduleId: _ID,
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-    }
 
 
 class OrganizationRow(Table):
@@ -127,6 +94,8 @@ class TargetRow(Table):
     scan_windows: Mapped[list[Any] | None] = mapped_column(JSON)
     window_opens_at: Mapped[datetime | None] = mapped_column(index=True)
     window_closes_at: Mapped[datetime | None] = mapped_column(index=True)
+    # When one of them next opens or closes, which is to be told.
+    window_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     verified_at: Mapped[datetime | None]
     last_scan_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -173,7 +142,12 @@ class RunnerRow(Table):
     admin_note: Mapped[str | None] = mapped_column(String(1000))
     admin_until: Mapped[datetime | None]
     drain_deadline: Mapped[datetime | None]
+    # Why it is or was last kept from scans, until one has shown that it works; what failed before somebody trusted it counts no more.
+    quarantine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    trusted_at: Mapped[datetime | None]
     maintenance_windows: Mapped[list[Any] | None] = mapped_column(JSON)
+    # When one of them next opens or closes: readiness is judged anew then.
+    maintenance_turns_at: Mapped[datetime | None] = mapped_column(index=True)
     retired_at: Mapped[datetime | None]
     rotate_requested_at: Mapped[datetime | None]
     # What the runner said last.
@@ -188,6 +162,8 @@ class RunnerRow(Table):
     health: Mapped[dict[str, Any]]
     boot_id: Mapped[str | None] = mapped_column(String(128))
     previous_boot_id: Mapped[str | None] = mapped_column(String(128))
+    # The latest of its boots, with the addresses that they spoke from.
+    boots: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     beat_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     claim_poll_age_ms: Mapped[int | None] = mapped_column(BigInteger)
     duplicate_seen_at: Mapped[datetime | None]
@@ -289,8 +265,12 @@ class ScanRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    # When its report was written; whoever sets it writes it.
+    # When its report was written, or given up; whoever sets it does so.
     reported_at: Mapped[datetime | None]
+    # How often it could not be written, and when it is tried again; in the end why it was given up.
+    report_failures: Mapped[int | None]
+    report_due_at: Mapped[datetime | None]
+    report_given_up: Mapped[str | None] = mapped_column(String(300))
 
 
 class AttemptRow(Table):
@@ -320,6 +300,8 @@ class AttemptRow(Table):
     preflight: Mapped[dict[str, Any] | None]
     runtime_metadata: Mapped[dict[str, Any] | None]
     last_seq: Mapped[int]
+    # Which of its events stand for others that are missing, as the log's answer has them.
+    log_gaps: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(30))
     finish: Mapped[dict[str, Any] | None]
@@ -371,6 +353,9 @@ class ScheduleRow(Table):
     enabled: Mapped[bool]
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
     decided_at: Mapped[datetime] = mapped_column(index=True)
+    # The run that could not be started when it was due and is to be caught up, and when somebody next tries.
+    owed_due_at: Mapped[datetime | None]
+    owed_try_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime]
 
 
@@ -438,8 +423,11 @@ class ReportRow(Table):
     domain: Mapped[str] = mapped_column(String(300))
     written_at: Mapped[datetime]
     summary: Mapped[dict[str, Any]]
-    # Zero once its PDF is there, or was tried too often.
+    # Zero once its PDF is there, or was tried too often; after a try that failed it is left alone until it is due.
     pdf_tries_left: Mapped[int]
+    pdf_due_at: Mapped[datetime | None]
+    # Why, for each format that could not be made.
+    not_made: Mapped[dict[str, Any] | None]
 
 
 class ReportFileRow(Table):
@@ -481,7 +469,10 @@ class RetestRow(Table):
 
 class AuditRow(Table):
     __tablename__ = "audit_events"
-    __table_args__ = (Index(None, "organization_id", "at"),)
+    __table_args__ = (
+        Index(None, "organization_id", "at"),
+        Index("ix_audit_events_of_runner", "subject_id", "at", sqlite_where=_IS_OF_RUNNER, postgresql_where=_IS_OF_RUNNER),
+    )
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     at: Mapped[datetime]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from apviso.protocol.runners import TokenStatus
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.errors import EnrollmentTokenExpired, EnrollmentTokenRevoked, EnrollmentTokenUsed
 
@@ -47,6 +48,17 @@ def judge(token: KnownEnrollment, exchange_key_sha256: str | None, now: datetime
     if token.expires_at <= now:
         raise EnrollmentTokenExpired
     return Exchange.NEW
+
+
+def status_at(
+    used_at: datetime | None, revoked_at: datetime | None, expires_at: datetime, now: datetime
+) -> tuple[TokenStatus, datetime | None]:
+    """What has become of a token, and since when."""
+    if used_at is not None:
+        return TokenStatus.USED, used_at
+    if revoked_at is not None:
+        return TokenStatus.REVOKED, revoked_at
+    return (TokenStatus.EXPIRED, expires_at) if expires_at <= now else (TokenStatus.OUTSTANDING, None)
 
 
 def _same(kept: str | None, given: str | None) -> bool:

@@ -7,7 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from apviso.protocol.runners import EnrollmentTokenAnswer, EnrollmentTokenList, IssuedEnrollmentToken, NewEnrollmentToken
+from apviso.protocol.runners import (
+    EnrollmentTokenAnswer,
+    EnrollmentTokenList,
+    IssuedEnrollmentToken,
+    NewEnrollmentToken,
+    TokenOutcomeAnswer,
+)
 from apviso.protocol.tokens import Namespace, new_token
 from apviso.server.access import RunnersReader, RunnersWriter
 from apviso.server.audit import store as audit
@@ -73,6 +79,15 @@ async def get_enrollment_token(tokenPrefix: str, caller: RunnersReader, work: Re
     if token is None:
         raise EnrollmentTokenNotFound
     return EnrollmentTokenAnswer(enrollment_token=token)
+
+
+@router.get("/{tokenPrefix}/outcome", responses=responses(EnrollmentTokenNotFound))
+async def get_enrollment_token_outcome(tokenPrefix: str, caller: RunnersReader, work: Reading) -> TokenOutcomeAnswer:  # noqa: N803  # as above
+    """What has become of a token, outstanding or not, and which runner was enrolled with it."""
+    outcome = await store.find_outcome(work, caller.organization_id, tokenPrefix)
+    if outcome is None:
+        raise EnrollmentTokenNotFound
+    return TokenOutcomeAnswer(outcome=outcome)
 
 
 @router.delete("/{tokenPrefix}", status_code=204, responses=responses(*DENIED, EnrollmentTokenNotFound))

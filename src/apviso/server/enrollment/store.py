@@ -6,12 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import Select, func, insert, select, update
 
-from apviso.protocol.runners import EnrollmentToken, NewEnrollmentToken
+from apviso.protocol.runners import EnrollmentToken, NewEnrollmentToken, TokenOutcome
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import EnrollmentTokenRow
-from apviso.server.enrollment.exchange import KnownEnrollment
+from apviso.server.enrollment.exchange import KnownEnrollment, status_at
 from apviso.server.paging import Page
 
 
@@ -42,6 +42,30 @@ async def find_outstanding(work: Work, organization_id: OrganizationId, prefix: 
     found = await work.db.execute(_outstanding(work, organization_id).where(EnrollmentTokenRow.prefix == prefix))
     row = found.mappings().one_or_none()
     return None if row is None else EnrollmentToken.model_validate(dict(row))
+
+
+async def find_outcome(work: Work, organization_id: OrganizationId, prefix: str) -> TokenOutcome | None:
+    """What has become of a token."""
+    found = await work.db.execute(
+        select(EnrollmentTokenRow.__table__).where(
+            EnrollmentTokenRow.organization_id == organization_id, EnrollmentTokenRow.prefix == prefix
+        )
+    )
+    row = found.one_or_none()
+    if row is None:
+        return None
+    status, ended_at = status_at(row.used_at, row.revoked_at, row.expires_at, work.now)
+    return TokenOutcome(
+        token_prefix=row.prefix,
+        name=row.name,
+        labels=row.labels,
+        ephemeral=row.ephemeral,
+        status=status,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        ended_at=ended_at,
+        runner_id=row.runner_id,
+    )
 
 
 async def list_outstanding(work: Work, organization_id: OrganizationId, page: Page) -> tuple[list[EnrollmentToken], int]:

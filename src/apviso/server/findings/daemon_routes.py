@@ -26,6 +26,7 @@ from apviso.server.resources import Writing
 from apviso.server.scans import store as scans
 from apviso.server.scans.daemon_routes import ON_A_JOB, of_caller
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.gaps import told_gaps, with_more
 from apviso.server.scans.leases import holder_of
 from apviso.server.signals import log_topic
 from apviso.server.stream import store as stream
@@ -55,7 +56,9 @@ async def append_events(
                 await _know(work, scan, holder, scored(event.finding))
         await _note_progress(work, scan, new)
         work.hints.add(log_topic(scan.id))
-    await scans.edit_attempt(work, holder, last_seq=holder.last_seq + len(new))
+    gaps = told_gaps(new)
+    known = {"log_gaps": with_more(holder.log_gaps, gaps)} if gaps else {}
+    await scans.edit_attempt(work, holder, last_seq=holder.last_seq + len(new), **known)
     return EventsAnswer(acked_seq=holder.last_seq + len(new), cancel_requested_at=scan.cancel_requested_at)
 
 

@@ -15,8 +15,8 @@ COLUMNS = (
     "id", "targetId", "scanId", "severity", "userStatus", "acceptedUntil", "title", "cweId", "cvssScore", "cvssVector", "method", "url",
     "parameter", "detectors", "firstSeenAt", "lastSeenAt", "fingerprint",
 )  # fmt: skip
-# Spreadsheets take a cell that begins so for a formula, also behind blanks.
-_FORMULA = re.compile(r"\s*[=+\-@\t\r]")
+# Spreadsheets take a cell that begins so for a formula, also behind blanks, and in the wide forms of these signs.
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")
 
 
 def heading() -> str:
@@ -38,9 +38,9 @@ def _cells(finding: Finding) -> list[str]:
     told = finding.model_dump(mode="json", by_alias=True)
     told["detectors"] = ", ".join(finding.detectors)
     told["acceptedUntil"] = format_instant(finding.accepted_until) if finding.accepted_until else None
-    return [_as_text("" if told[name] is None else str(told[name])) for name in COLUMNS]
+    return [as_text("" if told[name] is None else str(told[name])) for name in COLUMNS]
 
 
-def _as_text(cell: str) -> str:
+def as_text(cell: str) -> str:
     """An apostrophe at its beginning makes a cell text."""
     return f"'{cell}" if _FORMULA.match(cell) else cell

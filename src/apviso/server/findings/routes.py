@@ -13,7 +13,9 @@ from apviso.protocol.findings import (
     FindingAnswer,
     FindingHistory,
     FindingList,
+    FindingLooks,
     FindingStatusPatch,
+    FindingTrend,
     RetestAnswer,
     RetestCounts,
     RetestResult,
@@ -22,7 +24,7 @@ from apviso.protocol.states import HistoryCause, Severity, UserStatus
 from apviso.protocol.wire import Instant, OrganizationId, format_instant
 from apviso.server.access import FindingsReader, FindingsWriter
 from apviso.server.audit import store as audit
-from apviso.server.db import retests, triage
+from apviso.server.db import over_time, retests, triage
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     BodyTooLarge,
@@ -153,6 +155,12 @@ async def _retested(work: Work, scan: ScanFacts) -> RetestAnswer:
     return RetestAnswer(results=results, counts=RetestCounts(**counted))
 
 
+@router.get("/findings/trend", responses=responses(*DENIED))
+async def get_finding_trend(caller: FindingsReader, work: Reading) -> FindingTrend:
+    """How many flaws were seen for the first time on each of the last 30 days of UTC, by severity."""
+    return FindingTrend(days=await over_time.count_new(work, caller.organization_id, over_time.first_day(work.now)))
+
+
 @router.get("/findings/{id}", responses=responses(*DENIED, FindingNotFound))
 async def get_finding(id: str, caller: FindingsReader, work: Reading) -> FindingAnswer:
     """One finding."""
@@ -165,6 +173,13 @@ async def get_finding_history(id: str, caller: FindingsReader, work: Reading, pa
     finding = await store.get(work, caller.organization_id, id)
     history, total = await store.list_history(work, finding.id, page)
     return FindingHistory(history=history, **page.counted(total))
+
+
+@router.get("/findings/{id}/looks", responses=responses(*DENIED, FindingNotFound))
+async def get_finding_looks(id: str, caller: FindingsReader, work: Reading) -> FindingLooks:
+    """The latest 30 ended scans of the finding's target since it was first seen: whether each has seen it, and whether it could look."""
+    finding = await store.get(work, caller.organization_id, id)
+    return FindingLooks(looks=await over_time.list_looks(work, finding))
 
 
 @router.patch("/findings/{id}/status", responses=responses(*DENIED, FindingNotFound, MalformedJson, BodyTooLarge))

@@ -10,9 +10,10 @@ from pydantic import JsonValue
 
 from apviso.protocol.licenses import License
 from apviso.protocol.readiness import Check, CheckCode, Readiness, RunnerSummary, WaitingFor
-from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, AdminState, RunnerStatus, Visibility
+from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, AdminState, Fault, RunnerStatus, Visibility
 from apviso.protocol.wire import RunnerId, format_instant
 from apviso.server.localtime import Hours, is_within, next_closing, next_opening
+from apviso.server.runners.boots import duplicate_of
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, admin_state_at, is_in_maintenance
 
@@ -285,7 +286,13 @@ def _tell_online(told: _Told) -> _Telling:
 def _tell_accepting(told: _Told) -> _Telling:
     states: list[JsonValue] = [*sorted({admin_state_at(c.facts, told.question.now) for c in told.before})]
     message = f"{len(told.kept)} accept scans." if told.kept else f"{told.names} is {' or '.join(map(str, states))} and takes no new scan."
-    return _Telling(message, "Resume a runner: `POST /api/v1/runners/{id}/resume`.", states, ["enabled"])
+    fix = "Resume a runner: `POST /api/v1/runners/{id}/resume`."
+    ill = next((c.facts for c in told.before if admin_state_at(c.facts, told.question.now) is AdminState.QUARANTINED), None)
+    if ill is not None and not told.kept:
+        until = f" It is tried again from {format_instant(ill.admin_until)} on." if ill.admin_until else ""
+        message += f" {ill.name}: {ill.admin_note}{until}"
+        fix = f"Run `apviso doctor` on the host of {ill.name} and mend what it finds. {fix}"
+    return _Telling(message, fix, states, ["enabled"])
 
 
 def _tell_healthy(told: _Told) -> _Telling:
@@ -295,7 +302,14 @@ def _tell_healthy(told: _Told) -> _Telling:
         if told.kept
         else f"{told.names} has a fault that keeps it from running scans: {', '.join(map(str, faults))}."
     )
-    return _Telling(message, "Run `apviso doctor` on the runner's host and follow its next steps.", faults, [])
+    fix = "Run `apviso doctor` on the runner's host and follow its next steps."
+    twins = [(c.facts.name, duplicate_of(c.facts)) for c in told.before if Fault.DUPLICATE_IDENTITY in c.presence.blocking_faults]
+    if twins and not told.kept:
+        name, seen = twins[0]
+        places = " and ".join(boot.address or "an unknown address" for boot in seen.boots) if seen else "several places"
+        message += f" The identity of {name} is in use at {places}."
+        fix = "Stop all but one of the machines with this identity, and enroll each of the others with a token of its own."
+    return _Telling(message, fix, faults, [])
 
 
 def _tell_compatible(told: _Told) -> _Telling:

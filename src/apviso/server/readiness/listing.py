@@ -8,13 +8,16 @@ import math
 from dataclasses import dataclass
 
 from apviso.protocol.readiness import Readiness
+from apviso.protocol.runners import RunnerUptime, UptimeList
 from apviso.protocol.states import RunnerStatus
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.readiness.assessment import assess
 from apviso.server.readiness.gather import expected_ends, question_of, readiness_of
 from apviso.server.resources import Resources
+from apviso.server.runners import store as runners
 from apviso.server.runners.fleet import current
+from apviso.server.runners.history import BAR, bars_of, first_bar
 from apviso.server.runners.records import Record, Records
 from apviso.server.runners.view import is_listed
 
@@ -63,6 +66,23 @@ async def list_answer(work: Work, plant: Resources, organization_id: Organizatio
         records.made.clear()
     records.made[wanted] = readiness, answer
     return answer
+
+
+async def uptime_answer(work: Work, plant: Resources, organization_id: OrganizationId, wanted: Wanted) -> UptimeList:
+    """The last day of the runners on one page of the list, by one statement for all of them."""
+    found = [record.facts.id for record in (await current(plant, organization_id)).all() if wanted.fits(record)]
+    size, number = wanted.limit or DEFAULT_LIMIT, wanted.page or 1
+    shown, begin = found[(number - 1) * size : number * size], first_bar(work.now)
+    known = await runners.list_stretches(work, organization_id, shown, begin)
+    return UptimeList(
+        since=begin,
+        bar_seconds=int(BAR.total_seconds()),
+        runners=[RunnerUptime(id=one, bars=bars_of(known.get(one, ()), begin, work.now)) for one in shown],
+        total=len(found),
+        page=number,
+        limit=size,
+        total_pages=math.ceil(len(found) / size),
+    )
 
 
 def _answer(records: Records, readiness: Readiness, wanted: Wanted) -> Answer:

@@ -1,4 +1,4 @@
-"""`GET /runners` (the list carries a readiness summary) and `GET /runners/readiness`."""
+"""`GET /runners` (the list carries a readiness summary), `GET /runners/readiness`, and the last day of the runners of a list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from apviso.protocol.readiness import Readiness
-from apviso.protocol.runners import RunnerList
+from apviso.protocol.runners import RunnerList, UptimeList
 from apviso.protocol.states import RunnerStatus
 from apviso.server.access import RunnersReader
 from apviso.server.errors import (
@@ -21,10 +21,10 @@ from apviso.server.errors import (
     WrongCredential,
     responses,
 )
-from apviso.server.paging import MAX_LIMIT, MAX_PAGE
+from apviso.server.paging import MAX_LIMIT, MAX_PAGE, Paged
 from apviso.server.readiness.assessment import assess
 from apviso.server.readiness.gather import gather
-from apviso.server.readiness.listing import Wanted, list_answer
+from apviso.server.readiness.listing import Wanted, list_answer, uptime_answer
 from apviso.server.resources import Plant, Reading
 
 router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
@@ -45,6 +45,20 @@ async def list_runners(
     """All runners and whether a scan could start now. Revoked ones only with `status=revoked`; `name` matches a part of the name."""
     answer = await list_answer(work, plant, caller.organization_id, Wanted(status, label, name, page, limit))
     return Response(answer.body, media_type="application/json", headers={"etag": answer.tag})
+
+
+@router.get("/uptime", responses=responses(*DENIED))
+async def list_uptime(
+    caller: RunnersReader,
+    work: Reading,
+    plant: Plant,
+    page: Paged,
+    status: RunnerStatus | None = None,
+    label: Annotated[str | None, Query(max_length=64)] = None,
+    name: Annotated[str | None, Query(max_length=120)] = None,
+) -> UptimeList:
+    """The last day of each runner in bars of a quarter of an hour, for one page of the list of runners: filters and order are its own."""
+    return await uptime_answer(work, plant, caller.organization_id, Wanted(status, label, name, page.page, page.limit))
 
 
 @router.get("/readiness", responses=responses(*DENIED, RunnerNotFound, TargetNotFound))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from apviso.protocol.reports import ReportComparison, ReportDocument, ReportFinding
+from apviso.protocol.reports import ReportComparison, ReportDocument, ReportFinding, ReportRetest
 from apviso.protocol.wire import format_instant
 from apviso.server.reports import wording
 from apviso.server.reports.wording import COMPLETE, in_one_line, visible
@@ -34,6 +34,7 @@ def render(document: ReportDocument) -> str:
         "## Summary",
         f"{emphasis}{plain(document.headline)}{emphasis}",
         _listed(document.summary),
+        *_retest(document.retest),
         "## Scope and method",
         _listed([*document.scope, *document.method]),
         "## Coverage",
@@ -107,6 +108,16 @@ def _finding(number: int, finding: ReportFinding) -> str:
     if finding.is_shortened:
         lines.append(wording.SHORTENED)
     return "\n\n".join(lines)
+
+
+def _retest(retest: ReportRetest | None) -> list[str]:
+    if retest is None:
+        return []
+    rows = (
+        (plain(one.outcome.replace("_", " ")), one.severity, plain(one.title), plain(wording.place(one)), plain(one.reason))
+        for one in retest.results
+    )
+    return ["## Tested again", _table(("Outcome", "Severity", "Finding", "Where", "Why"), rows)]
 
 
 def _grading(finding: ReportFinding) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import JsonValue
 
 from apviso.protocol.reports import ReportDocument, ReportFinding
-from apviso.protocol.states import Severity, UserStatus
+from apviso.protocol.states import RetestOutcome, Severity, UserStatus
 from apviso.protocol.wire import format_instant
 from apviso.server.reports import wording
 from apviso.server.reports.wording import COMPLETE, in_one_line
@@ -24,8 +25,8 @@ LEVELS = {
     Severity.INFO: "note",
 }
 _ACCEPTED = {UserStatus.ACCEPTED_RISK: "The risk is accepted.", UserStatus.FALSE_POSITIVE: "It is a false positive."}
-# What may stand in an address as it is; a percent sign only where it begins an escape, which quoting it again would change.
-_IN_ADDRESSES = "/:?@!$&'()*+,;=~%"
+# What may stand in a part of a path as it is; a percent sign only where it begins an escape, which quoting it again would change.
+_IN_SEGMENTS = ":@!$&'()*+,;=~%"
 Json = dict[str, JsonValue]
 
 
@@ -36,28 +37,20 @@ def message(text: str) -> str:
 
 
 def address(url: str, otherwise: str) -> str:
-    """The finding's address as a valid absolute URI; the target's where it is none of the web."""
+    """Host and path of the finding, or of the target where its address is none of the web, as if they were a path in a repository.
+
+    Code-scanning tools refuse a whole file in which one location has a scheme; the whole address is among the properties."""
     for one in (url, otherwise):
         try:
             parts = urlsplit(one)
         except ValueError:
             continue
         if parts.scheme in ("http", "https") and parts.hostname:
-            return _valid(one)
-    return "about:blank"
-
-
-def _valid(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    path, mark, fragment = path.partition("#")
-    brackets = "[]" if host.startswith("[") else ""
-    # A second hash sign, and brackets anywhere but around an IPv6 address, would make it invalid.
-    return f"{scheme}://{_quoted(host, brackets)}{slash}{_quoted(path)}{mark}{_quoted(fragment)}"
-
-
-def _quoted(part: str, more: str = "") -> str:
-    return quote(_whole_escapes(part), safe=_IN_ADDRESSES + more)
+            host = re.sub(r"[^A-Za-z0-9.-]+", "_", parts.netloc.rpartition("@")[2]).strip("_")
+            # Segments that lead upwards, or nowhere, would make it another path.
+            segments = [segment for segment in parts.path.split("/") if unquote(segment).strip(".")]
+            return "/".join([host or "target", *(quote(_whole_escapes(segment), safe=_IN_SEGMENTS) for segment in segments)])
+    return "target"
 
 
 def _whole_escapes(url: str) -> str:
@@ -81,9 +74,11 @@ def render(document: ReportDocument) -> str:
     name, _, version = document.generator.rpartition(" ")
     driver: Json = {"name": name or version, "version": version, "rules": [_rule(key, found) for key, found in by_rule.items()]}
     taxa: list[JsonValue] = [{"id": str(number)} for number in sorted({one.cwe_id for one in document.findings if one.cwe_id})]
+    # Of a category of its own: by a retest, which looked for little, tools must not take all other findings of the target for mended.
+    category = f"apviso/{document.target.domain}{'/retest' if document.scan.is_retest else ''}"
     run: Json = {
         "tool": {"driver": driver},
-        "automationDetails": {"id": f"apviso/{document.target.domain}/{document.scan.id}"},
+        "automationDetails": {"id": f"{category}/{document.scan.id}"},
         "invocations": [_invocation(document)],
         "results": [_result(document, one, places[rule_id(one)]) for one in document.findings],
         "columnKind": "unicodeCodePoints",
@@ -95,13 +90,14 @@ def render(document: ReportDocument) -> str:
 
 
 def _properties(document: ReportDocument) -> Json:
-    compared = document.comparison
+    compared, retest = document.comparison, document.retest
     return {
         "verdict": document.verdict,
         "clean": document.clean,
         "asOf": format_instant(document.as_of),
         "findingsLeftOut": document.findings_left_out,
         "comparison": None if compared is None else compared.model_dump(mode="json", by_alias=True),
+        **({} if retest is None else {"retest": retest.model_dump(mode="json", by_alias=True)}),
     }
 
 
@@ -164,6 +160,9 @@ def _invocation(document: ReportDocument) -> Json:
     level = "note" if is_complete else "warning"
     told = [("coverage", level, text) for text in document.coverage.remarks]
     told += [("not-looked-at", "note", text) for text in document.coverage.not_looked_at]
+    for one in document.retest.results if document.retest is not None else ():
+        if one.outcome is RetestOutcome.COULD_NOT_CHECK:
+            told.append(("retest-could-not-check", "warning", f"{one.title} ({wording.place(one)}): {one.reason}"))
     if not is_complete:
         told.insert(0, (document.verdict, "error", document.headline))
     if (left_out := wording.left_out(document)) is not None:

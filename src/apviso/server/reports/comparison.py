@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,14 +11,14 @@ from apviso.protocol.reports import PastFinding, ReportComparison
 from apviso.protocol.scans import Scan
 from apviso.protocol.states import ModelPreset
 from apviso.protocol.wire import FindingId, ScanId
-from apviso.server.reports.wording import COMPLETE, in_one_line, verdict_of
+from apviso.server.reports.wording import COMPLETE, in_one_line, texts_of_place, verdict_of
 
 _SIZES = list(ModelPreset)
 
 
 @dataclass(frozen=True)
 class Previous:
-    """The last scan of the target before this one that looked. `is_whole`: `findings` are all that it saw."""
+    """The last scan of the target before this one that looked and was no retest. `is_whole`: `findings` are all that it saw."""
 
     id: ScanId
     finished_at: datetime | None
@@ -28,18 +28,21 @@ class Previous:
     is_whole: bool = True
 
 
-def compare(scan: Scan, findings: Sequence[Finding], previous: Previous, *, is_whole: bool) -> ReportComparison:
-    """`findings` are what `scan` saw, and all of it where `is_whole`."""
+def compare(
+    scan: Scan, findings: Sequence[Finding], previous: Previous, *, is_whole: bool, fixed: Collection[FindingId] = ()
+) -> ReportComparison:
+    """`findings` are what `scan` saw, and all of it where `is_whole`; `fixed` is what a retest has found to be so."""
     before, now = _ids(previous.findings), _ids(findings)
     doubts = _doubts_about_gone(scan, previous, is_whole)
-    past = [_past(finding, is_sure=not doubts) for finding in previous.findings if finding.id not in now]
+    past = [_past(finding, is_sure=not doubts or finding.id in fixed) for finding in previous.findings if finding.id not in now]
+    gone = sum(one.fate == "gone" for one in past)
     return ReportComparison(
         previous_scan_id=previous.id,
         previous_finished_at=previous.finished_at,
         new=len(now - before),
         still_there=len(now & before),
-        gone=0 if doubts else len(past),
-        not_seen=len(past) if doubts else 0,
+        gone=gone,
+        not_seen=len(past) - gone,
         past=past,
         caveats=[*doubts, *_doubts_about_new(scan, previous)],
     )
@@ -56,7 +59,7 @@ def _doubts_about_gone(scan: Scan, previous: Previous, is_whole: bool) -> list[s
     if _SIZES.index(scan.model_preset) < _SIZES.index(previous.preset):
         found.append(f"This scan looked less deeply ({scan.model_preset}) than the one before ({previous.preset}).")
     if scan.is_retest:
-        found.append("This scan was a retest.")
+        found.append("This scan was a retest: it looked for the findings that it was to test again, and for nothing else.")
     if not is_whole:
         found.append("This scan has more findings than a report lists.")
     return found
@@ -76,8 +79,6 @@ def _past(finding: Finding, *, is_sure: bool) -> PastFinding:
         title=in_one_line(finding.title),
         severity=finding.severity,
         cwe_id=finding.cwe_id,
-        url=in_one_line(finding.url),
-        method=in_one_line(finding.method),
-        parameter=None if finding.parameter is None else in_one_line(finding.parameter),
         fate="gone" if is_sure else "not_seen",
+        **texts_of_place(finding),
     )

@@ -11,10 +11,12 @@ from apviso.protocol.findings import Finding
 from apviso.protocol.limits import PRESETS
 from apviso.protocol.reports import ReportCoverage, ReportDocument, ReportedScan, ReportFinding
 from apviso.protocol.scans import Scan
+from apviso.protocol.states import RetestOutcome
 from apviso.protocol.targets import JobTarget
 from apviso.protocol.wire import FindingId
 from apviso.server.reports import wording
 from apviso.server.reports.comparison import Previous, compare
+from apviso.server.reports.retested import Ended, retest_of
 from apviso.server.reports.wording import COMPLETE, visible
 
 # A report beyond this is read by nobody; the rest is told as a number and stays in the API.
@@ -31,12 +33,15 @@ def build(
     now: datetime,
     generator: str,
     remarks: Sequence[str] = (),
+    retested: Sequence[Ended] | None = None,
 ) -> ReportDocument:
     """The report of `scan` as of `now`. `findings` are the worst that it saw, worst first, at most MAX_REPORTED; `remarks` are sentences
-    that its summary ends with."""
+    for its summary; `retested` is what a retest was for."""
     verdict, missing = wording.verdict_of(scan), wording.total(scan.finding_counts) - len(findings)
     limits, title = PRESETS[scan.model_preset], f"Security test of {wording.in_one_line(target.domain)}"
-    comparison = None if previous is None else compare(scan, findings, previous, is_whole=missing <= 0)
+    fixed = {finding.id for finding, outcome, _ in retested or () if outcome is RetestOutcome.FIXED}
+    comparison = None if previous is None else compare(scan, findings, previous, is_whole=missing <= 0, fixed=fixed)
+    retest = None if retested is None else retest_of(retested)
     shown = _shown(findings, None if previous is None else {finding.id for finding in previous.findings})
     detectors = sorted({detector for finding in shown for detector in finding.detectors})
     return ReportDocument(
@@ -44,18 +49,26 @@ def build(
         title=title,
         as_of=now,
         verdict=verdict,
-        clean=verdict == COMPLETE and not wording.total(scan.finding_counts),
+        # Whatever a retest has seen mended, it has not looked for anything else.
+        clean=verdict == COMPLETE and not wording.total(scan.finding_counts) and not scan.is_retest,
         headline=wording.headline(scan),
-        summary=[wording.result(verdict, scan.finding_counts), *wording.worst(shown), wording.compared(comparison), *remarks],
+        summary=[
+            wording.result(verdict, scan.finding_counts),
+            *wording.worst(shown),
+            *wording.retested(retest),
+            *remarks,
+            wording.compared(comparison),
+        ],
         scan=_scan(scan),
         target=target,
         scope=wording.scope(limits, scan),
         method=wording.method(scan, detectors),
-        coverage=_coverage(scan, wording.not_looked_at(limits, verdict)),
+        coverage=_coverage(scan, wording.not_looked_at(limits, scan)),
         finding_counts=scan.finding_counts,
         findings=shown,
         findings_left_out=max(0, missing),
         comparison=comparison,
+        retest=retest,
     )
 
 
@@ -75,6 +88,8 @@ def summary(document: ReportDocument) -> dict[str, JsonValue]:
     if compared is not None:
         kept = {"previous_scan_id", "new", "still_there", "gone", "not_seen"}
         told["comparison"] = compared.model_dump(mode="json", by_alias=True, include=kept)
+    if document.retest is not None:
+        told["retest"] = document.retest.counts.model_dump(mode="json", by_alias=True)
     return told
 
 

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import structlog
 
 from apviso.server.errors import DatabaseUnavailable, Overloaded
 from apviso.server.reports import store, writing
 from apviso.server.resources import Resources, Turn
-from apviso.server.scans import store as scans
-from apviso.server.typesetting.process import TypesettingFailed
 
 log = structlog.get_logger("apviso.reports")
 # In one round; other duties are waiting.
@@ -24,14 +23,8 @@ async def write_reports(turn: Turn, plant: Resources) -> None:
     """Write the reports of scans that have ended, some at a time."""
     async with plant.database.reading() as work:
         unwritten = await store.list_unwritten(work, REPORTS_AT_ONCE)
-        ended = [await scans.get(work, organization_id, scan_id) for organization_id, scan_id in unwritten]
-    for scan in ended:
-        try:
-            await writing.write(plant, scan, turn)
-        except DatabaseUnavailable:
-            raise
-        except Exception:  # one that cannot be written must not keep back those after it
-            log.exception("report not written", scan_id=scan.id)
+    for organization_id, scan_id in unwritten:
+        await writing.try_to_write(plant, organization_id, scan_id, turn)
 
 
 async def typeset_next(plant: Resources) -> bool:
@@ -43,10 +36,7 @@ async def typeset_next(plant: Resources) -> bool:
         return False
     async with plant.database.writing() as work:
         await store.count_try(work, report.scan_id)
-    try:
-        await writing.typeset(plant, report, waiting[0])
-    except TypesettingFailed as error:
-        log.warning("report not typeset", scan_id=report.scan_id, reason=str(error))
+    await writing.try_to_typeset(plant, replace(report, pdf_tries_left=report.pdf_tries_left - 1), waiting[0])
     return True
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from apviso.protocol.reports import ReportDocument
@@ -46,8 +47,33 @@ WRITERS: dict[Format, Callable[[ReportDocument], str]] = {
 }
 
 
-def written(document: ReportDocument) -> dict[Format, bytes]:
-    return {format_: write(document).encode() for format_, write in WRITERS.items()}
+@dataclass(frozen=True)
+class Written:
+    """The files that could be made, and for every other format what its writer met."""
+
+    files: dict[Format, bytes] = field(default_factory=dict)
+    failures: dict[Format, Exception] = field(default_factory=dict)
+
+
+def written(document: ReportDocument, writers: Mapping[Format, Callable[[ReportDocument], str]] = WRITERS) -> Written:
+    """One format that cannot be made costs no other. Writers know nothing but the document: one that has failed would fail again."""
+    made = Written()
+    for format_, write in writers.items():
+        try:
+            made.files[format_] = write(document).encode()
+        except Exception as error:  # noqa: BLE001 - whatever a writer met, the other files are there
+            made.failures[format_] = error
+    return made
+
+
+def not_made(failures: Mapping[Format, Exception]) -> dict[str, str]:
+    """What is said of each format that could not be made. No word of the error itself: it may quote the scanned site."""
+    told = {
+        str(format_): f"It could not be written ({type(error).__name__}); the server's log has it." for format_, error in failures.items()
+    }
+    if Format.JSON in failures:
+        told[Format.PDF] = "It is made from the JSON, which could not be written."
+    return told
 
 
 def path(scan_id: ScanId, format_: Format) -> str:

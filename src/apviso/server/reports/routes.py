@@ -14,24 +14,35 @@ from apviso.server.errors import (
     CredentialInvalid,
     CredentialMissing,
     InsufficientScope,
-    InternalError,
     InvalidFields,
     Overloaded,
     PdfUnavailable,
     RateLimited,
+    ReportNotMade,
     ScanNotFound,
     WrongCredential,
     responses,
 )
-from apviso.server.reports import as_html, writing
+from apviso.server.reports import as_html, retries, writing
 from apviso.server.reports.formats import MEDIA_TYPES, Format, file_name, path
 from apviso.server.reports.store import KeptReport
 from apviso.server.resources import Plant, Resources
 from apviso.server.scans.facts import ScanFacts
 from apviso.server.scans.view import progress
 
-REFUSALS = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited, ScanNotFound)
-PENDING: dict[int | str, dict[str, Any]] = {202: {"model": ReportPending, "description": "The scan has not ended yet."}}
+REFUSALS = (
+    CredentialMissing,
+    CredentialInvalid,
+    WrongCredential,
+    InsufficientScope,
+    InvalidFields,
+    RateLimited,
+    ScanNotFound,
+    ReportNotMade,
+)
+PENDING: dict[int | str, dict[str, Any]] = {
+    202: {"model": ReportPending, "description": "The scan has not ended yet, or what could not be made is tried again after a while."}
+}
 SARIF_EXAMPLE = {"version": "2.1.0", "runs": []}
 router = APIRouter(prefix="/api/v1/scans/{id}", tags=["findings"])
 
@@ -47,23 +58,26 @@ def _file(format_: Format, **schema: Any) -> dict[int | str, dict[str, Any]]:
 async def get_scan_report(id: str, caller: FindingsReader, plant: Plant) -> ReportAnswer | JSONResponse:
     """The report of an ended scan, written once and kept; 202 with the progress until then.
 
-    `pdfUrl` is null on a server that makes no PDF files.
+    `pdfUrl` is null on a server that makes no PDF files. A format that could not be made has no address, and `notMade` says why.
     """
-    scan, report = await writing.find_or_write(plant, caller.organization_id, id)
-    if report is None:
-        return _pending(scan)
+    asked = await writing.find_or_write(plant, caller.organization_id, id)
+    if asked.report is None:
+        return _pending(asked.scan, asked.seconds_left)
+    report = asked.report
     markdown = await writing.get_file(plant, report, caller.organization_id, Format.MARKDOWN)
-    urls = {format_: path(report.scan_id, format_) for format_ in Format}
+    assert markdown is not None
+    urls = {format_: path(report.scan_id, format_) for format_ in Format if format_ not in report.not_made}
     return ReportAnswer(
         report=Report(
             markdown_content=markdown.content.decode(),
-            pdf_url=urls[Format.PDF] if plant.typesetter.why_not is None else None,
-            html_url=urls[Format.HTML],
-            sarif_url=urls[Format.SARIF],
-            markdown_url=urls[Format.MARKDOWN],
-            csv_url=urls[Format.CSV],
-            json_url=urls[Format.JSON],
+            pdf_url=urls.get(Format.PDF) if plant.typesetter.why_not is None else None,
+            html_url=urls.get(Format.HTML),
+            sarif_url=urls.get(Format.SARIF),
+            markdown_url=urls.get(Format.MARKDOWN),
+            csv_url=urls.get(Format.CSV),
+            json_url=urls.get(Format.JSON),
             summary=report.summary,
+            not_made=report.not_made,
         )
     )
 
@@ -80,7 +94,7 @@ async def get_html_report(id: str, caller: FindingsReader, plant: Plant) -> Resp
     return await _served(plant, caller, id, Format.HTML)
 
 
-@router.get("/report.pdf", response_class=Response, responses={**_file(Format.PDF), **responses(PdfUnavailable, Overloaded, InternalError)})
+@router.get("/report.pdf", response_class=Response, responses={**_file(Format.PDF), **responses(PdfUnavailable, ReportNotMade, Overloaded)})
 async def get_pdf_report(id: str, caller: FindingsReader, plant: Plant) -> Response:
     """The report for printing. It is made soon after the scan's end, or when it is first asked for."""
     return await _served(plant, caller, id, Format.PDF)
@@ -94,7 +108,8 @@ async def get_sarif_report(id: str, caller: FindingsReader, plant: Plant) -> Res
 
 @router.get("/report.csv", response_class=Response, responses=_file(Format.CSV))
 async def get_csv_report(id: str, caller: FindingsReader, plant: Plant) -> Response:
-    """The report as a table. `record` says what a row is: `scan`, `coverage`, `not_looked_at`, `finding`, `gone`, `not_seen`."""
+    """The report as a table. `record` says what a row is: `scan`, `coverage`, `not_looked_at`, `retest_fixed`, `retest_still_open`,
+    `retest_could_not_check`, `finding`, `left_out`, `gone`, `not_seen`."""
     return await _served(plant, caller, id, Format.CSV)
 
 
@@ -104,15 +119,21 @@ async def get_json_report(id: str, caller: FindingsReader, plant: Plant) -> Resp
     return await _served(plant, caller, id, Format.JSON)
 
 
-def _pending(scan: ScanFacts) -> JSONResponse:
-    return JSONResponse(ReportPending(status=scan.status, progress=progress(scan)).model_dump(mode="json", by_alias=True), 202)
+def _pending(scan: ScanFacts, seconds_left: float | None) -> JSONResponse:
+    """`seconds_left` until what could not be made is tried again."""
+    pending = ReportPending(status=scan.status, progress=progress(scan))
+    headers = {} if seconds_left is None else {"retry-after": str(max(1, round(seconds_left)))}
+    return JSONResponse(pending.model_dump(mode="json", by_alias=True), 202, headers)
 
 
 async def _served(plant: Resources, caller: Caller, scan_id: str, format_: Format) -> Response:
-    scan, report = await writing.find_or_write(plant, caller.organization_id, scan_id)
+    asked = await writing.find_or_write(plant, caller.organization_id, scan_id)
+    report = asked.report
     if report is None:
-        return _pending(scan)
+        return _pending(asked.scan, asked.seconds_left)
     file = await writing.get_file(plant, report, caller.organization_id, format_)
+    if file is None:
+        return _pending(asked.scan, retries.delay_after(1).total_seconds())
     return Response(file.content, headers=_headers(report, format_, file.sha256), media_type=MEDIA_TYPES[format_])
 
 

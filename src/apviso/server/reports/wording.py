@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from apviso.protocol.findings import FindingCounts
+from apviso.protocol.findings import Finding, FindingCounts
 from apviso.protocol.limits import Limits
-from apviso.protocol.reports import PastFinding, ReportComparison, ReportDocument, ReportFinding
+from apviso.protocol.reports import PastFinding, ReportComparison, ReportDocument, ReportedRetest, ReportFinding, ReportRetest
 from apviso.protocol.scans import Scan
 from apviso.protocol.states import ScanStatus, Severity
 
@@ -48,6 +48,10 @@ def verdict_of(scan: Scan) -> str:
 def headline(scan: Scan) -> str:
     """What the reader must know before anything else."""
     match verdict_of(scan):
+        case "complete" if scan.is_retest:
+            return "The retest looked for each of its findings, and for nothing else."
+        case "partial" if scan.is_retest:
+            return "The retest is partial: what it could not check may still be there."
         case "complete":
             return "The scan looked at everything it was meant to look at."
         case "partial":
@@ -80,7 +84,13 @@ def worst(findings: Sequence[ReportFinding]) -> list[str]:
     return [f"{finding.severity.capitalize()}: {cut(finding.title)}, at {cut(place(finding))}." for finding in grave]
 
 
-def place(finding: ReportFinding | PastFinding) -> str:
+def texts_of_place(finding: Finding) -> dict[str, str | None]:
+    """Where a finding is, each part in one line."""
+    parameter = None if finding.parameter is None else in_one_line(finding.parameter)
+    return {"url": in_one_line(finding.url), "method": in_one_line(finding.method), "parameter": parameter}
+
+
+def place(finding: ReportFinding | PastFinding | ReportedRetest) -> str:
     return f"{finding.method} {finding.url}".strip() + (f", parameter {finding.parameter}" if finding.parameter else "")
 
 
@@ -128,8 +138,11 @@ def method(scan: Scan, detectors: Sequence[str]) -> list[str]:
     return told
 
 
-def not_looked_at(limits: Limits, verdict: str) -> list[str]:
+def not_looked_at(limits: Limits, scan: Scan) -> list[str]:
+    verdict = verdict_of(scan)
     told = [LOGIC_FLAWS, f"Paths with one of these words, unless a person opted in to them: {', '.join(limits.exclude_paths)}."]
+    if scan.is_retest:
+        told.append("Everything but the findings that were to be tested again.")
     if verdict == PARTIAL:
         told.append("What the remarks of the scan name as gaps.")
     elif verdict != COMPLETE:
@@ -152,9 +165,10 @@ def silenced(false_positives: int) -> list[str]:
     return [f"Left out because people call them false positives: {false_positives}."] if false_positives else []
 
 
-def retested(counts: Mapping[str, int]) -> list[str]:
+def retested(retest: ReportRetest | None) -> list[str]:
     """How the findings ended that were to be tested again."""
-    if not counts:
+    if retest is None:
         return []
-    told = f"fixed: {counts['fixed']}, still open: {counts['stillOpen']}, could not be checked: {counts['couldNotCheck']}"
-    return [f"Of the findings that were tested again, {told}."]
+    counts = retest.counts
+    told = f"fixed: {counts.fixed}, still open: {counts.still_open}, could not be checked: {counts.could_not_check}"
+    return [f"Of the findings that were to be tested again, {told}."]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 
 from apviso.protocol.daemon import BeatingRunner, Heartbeat, HeartbeatAnswer, NewRunnerToken
 from apviso.protocol.tokens import Namespace, new_token
@@ -26,6 +25,7 @@ from apviso.server.errors import (
 )
 from apviso.server.resources import Plant, Resources, Writing
 from apviso.server.runners import store
+from apviso.server.runners.boots import duplicate_seen_at, next_boots
 from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.watch import observe, policy_of
@@ -49,13 +49,14 @@ EXAMPLE = {
 
 @router.post("/heartbeat", responses=responses(*DENIED, MalformedJson, BodyTooLarge, InvalidFields))
 async def heartbeat(
-    beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
+    request: Request, beat: Annotated[Heartbeat, Body(examples=[EXAMPLE])], caller: CallingRunner, plant: Plant, work: Writing
 ) -> HeartbeatAnswer:
     """Say that the runner is alive and how it is; the answer says what is wanted of it. Never lists secrets."""
     await store.lock(work, caller.id)
     known = await store.get(work, caller.organization_id, caller.id)
     duplicate_for = plant.settings.timers.duplicate_identity_remembered
-    await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, duplicate_for))
+    boots = next_boots(known, beat.boot_id, request.client.host if request.client else None, work.now)
+    await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, duplicate_for), boots)
     await _note_gap(work, plant, known)
     runner = await store.get(work, caller.organization_id, caller.id)
     presence = await observe(work, runner, policy_of(plant))
@@ -73,14 +74,6 @@ async def heartbeat(
     # Its next heartbeat is judged by how this one left it.
     work.afterwards.append(lambda: plant.beats.forget(caller.id))
     return answer
-
-
-def duplicate_seen_at(known: RunnerFacts, boot_id: str, now: datetime, remembered: timedelta) -> datetime | None:
-    """A boot that was replaced by another and speaks again proves two machines with one identity."""
-    if boot_id != known.boot_id and boot_id == known.previous_boot_id:
-        return now
-    still_told = known.duplicate_seen_at is not None and now - known.duplicate_seen_at < remembered
-    return known.duplicate_seen_at if still_told else None
 
 
 async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:

@@ -26,4 +26,5 @@ def directives_of(plant: Resources, runner: RunnerFacts, cancelled: list[JobId],
         drain_deadline=runner.drain_deadline,
         rotate_token=runner.rotate_requested_at is not None,
         minimum_version=plant.settings.minimum_runner_version,
+        minimum_version_from=plant.settings.minimum_runner_version_from,
     )

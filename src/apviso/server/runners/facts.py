@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from apviso.protocol.runners import Boot, Quarantine
 from apviso.protocol.states import AdminState, RunnerStatus, Visibility
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.localtime import Hours
@@ -53,6 +54,10 @@ class RunnerFacts:
     observed_reasons: list[str] | None
     live_leases: int
     maintenance_windows: tuple[Hours, ...] = ()
+    boots: tuple[Boot, ...] = ()
+    quarantine: Quarantine | None = None
+    trusted_at: datetime | None = None
+    maintenance_turns_at: datetime | None = None
 
     def changed(self, changes: Mapping[str, object]) -> RunnerFacts:
         """Another record with these fields changed. `dataclasses.replace` would set every field anew, and each heartbeat comes by here."""
@@ -62,8 +67,9 @@ class RunnerFacts:
 
     @property
     def slots(self) -> int:
-        """How many scans it may run at once: what it offers, unless an administrator allows less; an ephemeral one lives for one."""
-        if self.ephemeral:
+        """How many scans it may run at once: what it offers, unless an administrator allows less; an ephemeral one lives for one, and
+        one that was quarantined has yet to show that it works."""
+        if self.ephemeral or self.quarantine is not None:
             return 1
         return min(self.configured_concurrency, self.max_concurrency or self.configured_concurrency)
 

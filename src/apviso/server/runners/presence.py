@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
+from apviso.protocol.runners import PresenceLimits
 from apviso.protocol.states import BLOCKING_FAULTS, AdminState, Fault, RunnerStatus, Silence
 from apviso.protocol.timers import Timers
 from apviso.server.localtime import is_within, next_turn
@@ -27,16 +28,20 @@ class PresencePolicy:
     amnesty_until: datetime
     minimum_version: str | None = None
     deprecated_version: str | None = None
+    # From when on the minimum counts; without it, always.
+    minimum_from: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Presence:
-    """`since` is when this status began, as far as the facts alone tell; None where they do not."""
+    """`since` is when this status began, as far as the facts alone tell; None where they do not. `unsupported_from`: when its version is
+    or was given up, where a time was set for that."""
 
     status: RunnerStatus
     reasons: tuple[str, ...]
     is_accepting: bool
     since: datetime | None = None
+    unsupported_from: datetime | None = None
 
     @property
     def is_present(self) -> bool:
@@ -53,11 +58,27 @@ def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> P
         return Presence(RunnerStatus.REVOKED, (), is_accepting=False, since=runner.revoked_at)
     silence = _silence(runner, now, policy)
     if silence is not None:
-        return Presence(RunnerStatus.OFFLINE, (silence[0],), is_accepting=False, since=silence[1])
+        ends = _unsupported_from(runner, policy)
+        return Presence(RunnerStatus.OFFLINE, (silence[0],), is_accepting=False, since=silence[1], unsupported_from=ends)
     faults = tuple(faults_of(runner, now, policy))
     is_enabled = admin_state_at(runner, now) is AdminState.ENABLED and not is_in_maintenance(runner, now)
     is_accepting = is_enabled and not BLOCKING_FAULTS.intersection(faults)
-    return Presence(RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE, faults, is_accepting)
+    status = RunnerStatus.DEGRADED if faults else RunnerStatus.ONLINE
+    return Presence(status, faults, is_accepting, unsupported_from=_unsupported_from(runner, policy))
+
+
+def limits_of(policy: PresencePolicy) -> PresenceLimits:
+    """What presence is measured against, as people are told."""
+    timers = policy.timers
+    return PresenceLimits(
+        heartbeat_late_seconds=timers.heartbeat_late_after.total_seconds(),
+        offline_seconds=timers.offline_after.total_seconds(),
+        disk_free_bytes=timers.disk_floor_bytes,
+        clock_skew_ms=round(timers.clock_skew_limit / _MILLISECOND),
+        spool_backlog_bytes=timers.spool_backlog_bytes,
+        minimum_version=policy.minimum_version,
+        deprecated_version=policy.deprecated_version,
+    )
 
 
 def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> datetime | None:
@@ -70,8 +91,7 @@ def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> d
         (runner.duplicate_seen_at, timers.duplicate_identity_remembered + limit),
     )
     moments = [] if runner.revoked_at is not None else [policy.amnesty_until, *(since + span for since, span in spans if since is not None)]
-    if runner.admin_until is not None:
-        moments.append(runner.admin_until)
+    moments += [moment for moment in (runner.admin_until, _unsupported_from(runner, policy)) if moment is not None]
     turn = next_turn(runner.maintenance_windows, now)
     if turn is not None:
         moments.append(turn)
@@ -106,22 +126,28 @@ def _silence(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> tupl
 def faults_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> list[Fault]:
     """Every fault that holds at `now`, the most telling first."""
     timers, health = policy.timers, runner.health
-    is_unsupported = is_older(runner.version, policy.minimum_version)
+    is_below = is_older(runner.version, policy.minimum_version)
+    is_unsupported = is_below and (policy.minimum_from is None or now >= policy.minimum_from)
+    is_deprecated = is_below or is_older(runner.version, policy.deprecated_version)
     held = (
         (Fault.DUPLICATE_IDENTITY, _within(runner.duplicate_seen_at, timers.duplicate_identity_remembered, now)),
         (Fault.VERSION_UNSUPPORTED, is_unsupported),
         (Fault.ENGINE_UNREACHABLE, health.get("engineReachable") is False),
         (Fault.DISK_LOW, _below(health.get("diskFreeBytes"), timers.disk_floor_bytes)),
-        (Fault.FAST_FAILURES, False),
+        (Fault.FAST_FAILURES, admin_state_at(runner, now) is AdminState.QUARANTINED),
         (Fault.HEARTBEAT_LATE, not _within(runner.last_heartbeat_at, timers.heartbeat_late_after, now)),
         (Fault.CLAIM_LOOP_STALLED, _claim_loop_stalled(runner, now, timers.claim_loop_stalled_after)),
         (Fault.CLOCK_SKEW, _above(health.get("clockSkewMs"), timers.clock_skew_limit / _MILLISECOND)),
         (Fault.SPOOL_BACKLOG, _above(health.get("spoolBacklogBytes"), timers.spool_backlog_bytes)),
-        (Fault.VERSION_DEPRECATED, is_older(runner.version, policy.deprecated_version) and not is_unsupported),
+        (Fault.VERSION_DEPRECATED, is_deprecated and not is_unsupported),
         (Fault.PROVIDER_UNCONFIGURED, False),
     )
     said = _words(health.get("faults"))
     return [fault for fault, is_held in held if is_held or (fault in said and fault in _SELF_REPORTED)]
+
+
+def _unsupported_from(runner: RunnerFacts, policy: PresencePolicy) -> datetime | None:
+    return policy.minimum_from if is_older(runner.version, policy.minimum_version) else None
 
 
 def _within(moment: datetime | None, span: timedelta, now: datetime) -> bool:

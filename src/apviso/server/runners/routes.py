@@ -30,12 +30,13 @@ from apviso.server.errors import (
     field_refused,
     responses,
 )
+from apviso.server.localtime import next_turn, read_windows
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.runners import store
-from apviso.server.runners.history import open_gap, uptime_ratio
-from apviso.server.runners.presence import presence_of
+from apviso.server.runners.history import ADMIN_ACTIONS, admin_change, open_gap, uptime_ratio
+from apviso.server.runners.presence import limits_of, presence_of
 from apviso.server.runners.view import wire
-from apviso.server.runners.watch import policy_of
+from apviso.server.runners.watch import observe, policy_of
 from apviso.server.signals import jobs_topic, runner_topic
 from apviso.server.stream import store as stream
 
@@ -71,7 +72,8 @@ async def edit_runner(
     given = patch.model_dump(include=patch.model_fields_set)
     values = {name: value for name, value in given.items() if value is not None or name == "max_concurrency"}
     if patch.maintenance_windows is not None:
-        values["maintenance_windows"] = [window.model_dump(by_alias=True) for window in patch.maintenance_windows]
+        values["maintenance_windows"] = kept = [window.model_dump(by_alias=True) for window in patch.maintenance_windows]
+        values["maintenance_turns_at"] = next_turn(read_windows(kept), work.now)
     return await _change(work, plant, caller, id, "runner.edited", values) if values else await _show(work, plant, caller, id)
 
 
@@ -94,8 +96,9 @@ async def pause_runner(
 @router.post("/{id}/resume", responses=responses(*CHANGE))
 async def resume_runner(id: str, caller: RunnersWriter, work: Writing, plant: Plant) -> RunnerAnswer:
     """Give it scans again, after pause, drain or quarantine."""
-    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None}
-    return await _change(work, plant, caller, id, "runner.resumed", values)
+    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None, "quarantine": None}
+    # Somebody has looked: what failed before counts no more.
+    return await _change(work, plant, caller, id, "runner.resumed", {**values, "trusted_at": work.now})
 
 
 @router.post("/{id}/drain", responses=responses(*CHANGE))
@@ -123,7 +126,7 @@ async def rotate_runner_token(id: str, caller: RunnersWriter, work: Writing, pla
 async def get_runner_history(
     id: str, caller: RunnersReader, work: Reading, plant: Plant, since: Annotated[Instant | None, Query()] = None
 ) -> RunnerHistory:
-    """Status intervals with their reasons, uptime and heartbeat gaps; the last seven days unless `since` says otherwise."""
+    """Status intervals with their reasons, uptime, heartbeat gaps, and what was wanted of it; the last seven days unless `since` says."""
     runner = await store.get(work, caller.organization_id, id)
     begin: datetime = since or work.now - DEFAULT_HISTORY
     intervals = await store.list_intervals(work, runner.id, begin)
@@ -131,7 +134,14 @@ async def get_runner_history(
     lasting = open_gap(runner.last_heartbeat_at, plant.pace.timers.heartbeat_late_after.total_seconds(), work.now)
     if lasting is not None and runner.revoked_at is None:
         gaps.append(lasting)
-    return RunnerHistory(intervals=intervals, uptime_ratio=uptime_ratio(intervals, begin, work.now), heartbeat_gaps=gaps)
+    trail = await audit.list_of_runner(work, caller.organization_id, runner.id, ADMIN_ACTIONS, begin)
+    return RunnerHistory(
+        intervals=intervals,
+        uptime_ratio=uptime_ratio(intervals, begin, work.now),
+        heartbeat_gaps=gaps,
+        admin_changes=[admin_change(event) for event in trail],
+        limits=limits_of(policy_of(plant)),
+    )
 
 
 async def _show(work: Work, plant: Resources, caller: Caller, runner_id: str) -> RunnerAnswer:
@@ -143,7 +153,9 @@ async def _change(work: Work, plant: Resources, caller: Caller, runner_id: str, 
     runner = await store.get(work, caller.organization_id, runner_id)
     if not await store.edit(work, caller.organization_id, runner.id, **values):
         raise RunnerIsRevoked
-    changed = {name: str(value) for name, value in values.items() if value is not None}
+    # How it stands may follow from what is wanted of it.
+    await observe(work, await store.get(work, caller.organization_id, runner.id), policy_of(plant))
+    changed = {name: str(value) for name, value in values.items() if value is not None and name != "trusted_at"}
     await audit.record(work, caller.organization_id, caller.actor, action, ("runner", runner.id), caller.request_id, **changed)
     stream.publish(work, caller.organization_id, action, runnerId=runner.id, name=runner.name)
     work.hints.update((jobs_topic(caller.organization_id), runner_topic(runner.id)))

@@ -12,15 +12,15 @@ from pydantic_core import to_json
 from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
 
 from apviso.protocol.daemon import Heartbeat, Registration
-from apviso.protocol.runners import HeartbeatGap, StatusInterval
-from apviso.protocol.states import AdminState, RunnerStatus
+from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
+from apviso.protocol.states import AdminState, RunnerStatus, Silence
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
-from apviso.server.localtime import read_windows
+from apviso.server.localtime import FURTHEST_WINDOW, read_windows
 from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy
@@ -29,6 +29,8 @@ from apviso.server.signals import runner_topic
 
 # Rows of history in one answer.
 MAX_HISTORY = 1_000
+# Of all runners of a page together: two hundred changes of each in a day.
+MAX_STRETCHES = 20_000
 # Claims of a runner that may still be asked for again.
 MAX_NONCES = 20
 # As tables, for statements with many sets of values.
@@ -49,6 +51,8 @@ def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
             "admin_state": AdminState(row["admin_state"]),
             "observed_status": RunnerStatus(observed) if observed else None,
             "maintenance_windows": read_windows(row["maintenance_windows"]),
+            "boots": tuple(Boot.model_validate(boot) for boot in row["boots"] or ()),
+            "quarantine": Quarantine.model_validate(row["quarantine"]) if row["quarantine"] else None,
         }
     )
 
@@ -105,6 +109,21 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
         prefix, digest = values.pop("of_prefix"), values.pop("of_digest")
         found[prefix] = _facts(values), digest
     return found
+
+
+async def list_turned(work: Work, most: int) -> list[RunnerFacts]:
+    """Runners of every organization whose maintenance has begun or ended, the first to do so first."""
+    is_over = or_(RunnerRow.maintenance_turns_at <= work.now, RunnerRow.maintenance_turns_at > work.now + FURTHEST_WINDOW)
+    rows = await work.db.execute(_known().where(is_over).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
+    return [_facts(row) for row in rows.mappings()]
+
+
+async def turn(work: Work, runner: RunnerFacts, turns_at: datetime | None) -> bool:
+    """Note when its windows turn next, unless somebody has changed them or noted it meanwhile."""
+    same = (RunnerRow.id == runner.id, RunnerRow.maintenance_turns_at == runner.maintenance_turns_at)
+    won = await work.db.execute(update(RunnerRow).where(*same).values(maintenance_turns_at=turns_at))
+    work.hints.add(runner_topic(runner.id))
+    return won.rowcount == 1
 
 
 async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> RunnerFacts:
@@ -196,7 +215,9 @@ async def limit_token(work: Work, prefix: str, until: datetime) -> None:
     )
 
 
-async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None) -> None:
+async def record_heartbeat(
+    work: Work, known: RunnerFacts, beat: Heartbeat, duplicate_seen_at: datetime | None, boots: Sequence[Boot]
+) -> None:
     """Facts of the latest heartbeat; what it leaves out, and what an older one of the same boot says late, stays as it was."""
     is_new_boot = beat.boot_id != known.boot_id
     await work.db.execute(
@@ -206,6 +227,7 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
             boot_id=beat.boot_id,
             previous_boot_id=known.boot_id if is_new_boot else known.previous_boot_id,
             duplicate_seen_at=duplicate_seen_at,
+            boots=[boot.model_dump(mode="json", by_alias=True) for boot in boots],
             last_heartbeat_at=work.now,
             last_contact_at=work.now,
             goodbye_at=None,
@@ -215,15 +237,17 @@ async def record_heartbeat(work: Work, known: RunnerFacts, beat: Heartbeat, dupl
     work.touched.add((known.organization_id, known.id))
 
 
-async def record_beats(work: Work, runners: Sequence[RunnerFacts]) -> None:
+def beat_of(one: RunnerFacts) -> Beat:
+    """What a heartbeat that was answered from memory writes."""
+    assert one.last_heartbeat_at is not None
+    health = to_json(one.health).decode()
+    return Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, health, one.last_heartbeat_at, one.organization_id)
+
+
+async def record_beats(work: Work, beats: Sequence[Beat]) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    told = [
-        Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, to_json(one.health).decode(), one.last_heartbeat_at)
-        for one in runners
-        if one.last_heartbeat_at is not None
-    ]
-    await write(work.db, told)
-    work.touched.update((one.organization_id, one.id) for one in runners)
+    work.touched.update((beat.organization_id, beat.runner_id) for beat in beats)
+    await write(work.db, beats)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
@@ -239,6 +263,23 @@ async def edit(work: Work, organization_id: OrganizationId, runner_id: RunnerId,
         .values(**values)
     )
     work.hints.add(runner_topic(runner_id))
+    return won.rowcount == 1
+
+
+async def edit_as_read(work: Work, runner: RunnerFacts, **values: Any) -> bool:
+    """Change what is wanted of it, unless somebody else has done so since it was read, or it is revoked."""
+    won = await work.db.execute(
+        update(RunnerRow)
+        .where(
+            RunnerRow.id == runner.id,
+            RunnerRow.revoked_at.is_(None),
+            RunnerRow.admin_state == runner.admin_state,
+            RunnerRow.admin_until.is_not_distinct_from(runner.admin_until),
+            RunnerRow.trusted_at.is_not_distinct_from(runner.trusted_at),
+        )
+        .values(**values)
+    )
+    work.hints.add(runner_topic(runner.id))
     return won.rowcount == 1
 
 
@@ -331,6 +372,30 @@ async def list_intervals(work: Work, runner_id: RunnerId, since: datetime) -> li
         .limit(MAX_HISTORY)
     )
     return [StatusInterval.model_validate(dict(row)) for row in reversed(rows.mappings().all())]
+
+
+async def list_stretches(
+    work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId], since: datetime
+) -> dict[RunnerId, list[tuple[RunnerStatus, datetime, datetime | None]]]:
+    """Status, since and until of many runners' intervals that reach past `since`; of more than MAX_STRETCHES the latest.
+
+    Before its first report a runner was not there to be missed: nothing is known of that time.
+    """
+    row = RunnerIntervalRow
+    rows = await work.db.execute(
+        select(row.runner_id, row.status, row.since, row.until, row.reasons)
+        .join(RunnerRow, RunnerRow.id == row.runner_id)
+        .where(RunnerRow.organization_id == organization_id, row.runner_id.in_(runner_ids))
+        .where(or_(row.until.is_(None), row.until > since))
+        .order_by(row.since.desc())
+        .limit(MAX_STRETCHES)
+    )
+    found: dict[RunnerId, list[tuple[RunnerStatus, datetime, datetime | None]]] = {}
+    for of, status, begun, ended, reasons in rows:
+        if reasons == [Silence.NEVER_CONTACTED]:
+            continue
+        found.setdefault(of, []).append((RunnerStatus(status), begun, ended))
+    return found
 
 
 async def list_gaps(work: Work, runner_id: RunnerId, since: datetime) -> list[HeartbeatGap]:

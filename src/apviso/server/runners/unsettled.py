@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, or_
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, null, or_
 
 from apviso.protocol.states import AdminState, Fault, RunnerStatus, Silence
 from apviso.server.db.schema import RunnerRow
@@ -51,6 +51,7 @@ def _changed_faults(now: datetime, policy: PresencePolicy, live_leases: ColumnEl
         Fault.HEARTBEAT_LATE: ~_is_within(RunnerRow.last_heartbeat_at, now - timers.heartbeat_late_after),
         Fault.DUPLICATE_IDENTITY: _is_within(RunnerRow.duplicate_seen_at, now - timers.duplicate_identity_remembered),
         Fault.CLAIM_LOOP_STALLED: _claim_loop_stalled(now, timers.claim_loop_stalled_after, live_leases),
+        Fault.FAST_FAILURES: _fails_fast(now),
     }
     return tuple(_notes(fault) != is_held for fault, is_held in holds.items())
 
@@ -60,13 +61,20 @@ def _is_within(column: Any, since: datetime) -> Condition:
 
 
 def _claim_loop_stalled(now: datetime, limit: timedelta, live_leases: ColumnElement[int]) -> Condition:
-    slots = case((RunnerRow.ephemeral, 1), (RunnerRow.max_concurrency < RunnerRow.configured_concurrency, RunnerRow.max_concurrency))
+    has_one = or_(RunnerRow.ephemeral, RunnerRow.quarantine.is_not(null()))
+    slots = case((has_one, 1), (RunnerRow.max_concurrency < RunnerRow.configured_concurrency, RunnerRow.max_concurrency))
     is_enabled = or_(RunnerRow.admin_state == AdminState.ENABLED, func.coalesce(RunnerRow.admin_until <= now, False))
     return case(
         (func.coalesce(RunnerRow.claim_poll_age_ms, 0) <= limit // timedelta(milliseconds=1), False),
         (RunnerRow.last_heartbeat_at.is_(None), False),
         else_=and_(is_enabled, live_leases < func.coalesce(slots, RunnerRow.configured_concurrency)),
     )
+
+
+def _fails_fast(now: datetime) -> Condition:
+    """Quarantined, or said so by itself."""
+    is_quarantined = and_(RunnerRow.admin_state == AdminState.QUARANTINED, func.coalesce(RunnerRow.admin_until > now, True))
+    return or_(is_quarantined, cast(RunnerRow.health, Text).contains(literal(f'"{Fault.FAST_FAILURES}"')))
 
 
 def _notes(reason: str) -> Condition:

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from apviso.protocol.runners import Runner
-from apviso.protocol.states import RunnerStatus
+from apviso.protocol.states import Fault, RunnerStatus
 from apviso.protocol.wire import format_instant
 from apviso.server.localtime import keep_windows
+from apviso.server.runners.boots import duplicate_of
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, admin_state_at
 
@@ -42,9 +43,12 @@ def _values(runner: RunnerFacts, presence: Presence, now: datetime) -> dict[str,
         "admin_note": runner.admin_note if has_state else None,
         "admin_until": runner.admin_until if has_state else None,
         "drain_deadline": runner.drain_deadline,
+        "quarantine": runner.quarantine.model_dump(mode="json", by_alias=True) if runner.quarantine else None,
+        "duplicate_identity": _duplicate(runner, presence),
         "maintenance_windows": keep_windows(runner.maintenance_windows),
         "accepting_jobs": presence.is_accepting,
         "version": runner.version,
+        "unsupported_from": presence.unsupported_from,
         "protocol_version": runner.protocol_version,
         "os": runner.os,
         "arch": runner.arch,
@@ -60,6 +64,11 @@ def _values(runner: RunnerFacts, presence: Presence, now: datetime) -> dict[str,
         "last_heartbeat_at": runner.last_heartbeat_at,
         "created_at": runner.created_at,
     }
+
+
+def _duplicate(runner: RunnerFacts, presence: Presence) -> dict[str, Any] | None:
+    seen = duplicate_of(runner) if Fault.DUPLICATE_IDENTITY in presence.reasons else None
+    return None if seen is None else seen.model_dump(mode="json", by_alias=True)
 
 
 def is_listed(presence: Presence, wanted: RunnerStatus | None) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from apviso.protocol.states import Fault
+from apviso.protocol.wire import format_instant
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
+from apviso.server.runners.boots import duplicate_of
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import Presence, PresencePolicy, presence_of
 from apviso.server.stream import store as stream
@@ -18,7 +20,13 @@ RUNNERS_AT_ONCE = 200
 
 def policy_of(plant: Resources) -> PresencePolicy:
     settings = plant.settings
-    return PresencePolicy(plant.pace.timers, plant.amnesty_until, settings.minimum_runner_version, settings.deprecated_runner_version)
+    return PresencePolicy(
+        plant.pace.timers,
+        plant.amnesty_until,
+        settings.minimum_runner_version,
+        settings.deprecated_runner_version,
+        settings.minimum_runner_version_from,
+    )
 
 
 async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Presence:
@@ -73,11 +81,13 @@ def _tell_of_version(work: Work, runner: RunnerFacts, presence: Presence) -> Non
     new = {Fault.VERSION_DEPRECATED, Fault.VERSION_UNSUPPORTED}.intersection(presence.reasons).difference(runner.observed_reasons or ())
     if new:
         reason = Fault.VERSION_UNSUPPORTED if Fault.VERSION_UNSUPPORTED in new else Fault.VERSION_DEPRECATED
-        about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason}
+        ends = None if presence.unsupported_from is None else format_instant(presence.unsupported_from)
+        about = {"runnerId": runner.id, "name": runner.name, "version": runner.version, "reason": reason, "unsupportedFrom": ends}
         stream.publish(work, runner.organization_id, "runner.version_deprecated", **about)
 
 
 def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
+    twins = duplicate_of(runner) if Fault.DUPLICATE_IDENTITY in presence.reasons else None
     stream.publish(
         work,
         runner.organization_id,
@@ -87,4 +97,6 @@ def _tell(work: Work, runner: RunnerFacts, presence: Presence) -> None:
         status=presence.status,
         statusReasons=list(presence.reasons),
         previousStatus=runner.observed_status,
+        previousReasons=list(runner.observed_reasons or ()),
+        **({"duplicateIdentity": twins.model_dump(mode="json", by_alias=True)} if twins else {}),
     )

@@ -105,7 +105,7 @@ async def look(plant: Resources, caller: DaemonCaller, claim: Claim, is_gone: Ca
         runner = await runners.get(work, caller.organization_id, caller.id)
         if runner.revoked_at is not None:
             # Revoked while its poll was held open.
-            raise RunnerRevoked
+            raise RunnerRevoked.of(is_retired=runner.retired_at is not None)
         outlook = await look_out(work, plant, caller.organization_id)
         ticket = Ticket(caller, claim, runner, await directives_for(work, plant, runner), is_gone)
         ticket.judge(plant, outlook, work.now)

@@ -11,10 +11,12 @@ from apviso.server.db.engine import Work
 from apviso.server.localtime import next_opening
 from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources, Turn
+from apviso.server.runners import store as runners
 from apviso.server.scans import store
 from apviso.server.scans.ending import conclude, end_attempt, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
+from apviso.server.scans.quarantining import judge_runner
 from apviso.server.targets import store as targets
 
 # One that fails takes no more than these with it, and nobody waits long for a lock.
@@ -62,7 +64,7 @@ async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFa
             await store.request_cancel(work, scan, EndReason.RUN_TIMEOUT)
             tell(work, scan, "cancel_requested", reason=str(EndReason.RUN_TIMEOUT))
         case Due.ASSIGNED_SILENT:
-            await _take_back(work, scan, attempt)
+            await _take_back(work, plant, scan, attempt)
         case Due.RUNNER_LOST:
             message = "The runner stopped renewing its lease."
             await end_attempt(work, plant, scan, attempt, EndReason.RUNNER_LOST, message, actor=SYSTEM, is_confirmed=False)
@@ -72,7 +74,7 @@ async def _act(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFa
             await end_attempt(work, plant, scan, attempt, reason, message, actor=SYSTEM, is_confirmed=False)
 
 
-async def _take_back(work: Work, scan: ScanFacts, attempt: AttemptFacts) -> None:
+async def _take_back(work: Work, plant: Resources, scan: ScanFacts, attempt: AttemptFacts) -> None:
     """The runner took the job and was not heard of: it has not started, so the job goes back and no attempt is counted.
 
     Unless the scan was to be cancelled: nobody has anything to stop, so that is its end.
@@ -83,3 +85,5 @@ async def _take_back(work: Work, scan: ScanFacts, attempt: AttemptFacts) -> None
         if scan.cancel_requested_at is not None:
             outcome = cancelled(scan.cancel_reason or EndReason.CANCELED_BY_USER, message)
         await conclude(work, scan, outcome, actor=SYSTEM, attempt_ended_for="assigned_silent")
+        runner = await runners.get(work, scan.organization_id, attempt.runner_id)
+        await judge_runner(work, plant, runner, scan, attempt, EndReason.RUNNER_LOST, message)

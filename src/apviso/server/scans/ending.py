@@ -12,10 +12,12 @@ from apviso.server.db.engine import Work
 from apviso.server.db.retests import Verdict
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
+from apviso.server.runners.facts import RunnerFacts
 from apviso.server.scans import retesting, store
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 from apviso.server.scans.leases import silent_at
 from apviso.server.scans.lifecycle import Outcome, after_attempt
+from apviso.server.scans.quarantining import judge_runner
 from apviso.server.signals import jobs_topic, log_topic, runner_topic
 from apviso.server.stream import store as stream
 
@@ -39,9 +41,11 @@ async def end_attempt(
     if not await store.end_attempt(work, attempt, reason, silent, finish):
         return None
     work.afterwards.append(metrics.ENDINGS.labels(reason).inc)
-    outcome = after_attempt(scan, reason, message, work.now, silent, timers)
+    outcome = after_attempt(scan, reason, message, work.now, silent, timers, was_started=attempt.started_at is not None)
     await conclude(work, scan, outcome, actor=actor, attempt_ended_for=str(reason), finish=finish, **values)
-    await _retire_if_ephemeral(work, attempt, scan)
+    runner = await runners.get(work, scan.organization_id, attempt.runner_id)
+    await _retire_if_ephemeral(work, attempt, runner)
+    await judge_runner(work, plant, runner, scan, attempt, reason, message)
     return outcome
 
 
@@ -96,10 +100,9 @@ def tell(work: Work, scan: ScanFacts, what: str, **data: Any) -> None:
         work.hints.add(runner_topic(scan.runner_id))
 
 
-async def _retire_if_ephemeral(work: Work, attempt: AttemptFacts, scan: ScanFacts) -> None:
-    runner = await runners.get(work, scan.organization_id, attempt.runner_id)
-    if runner.ephemeral and attempt.started_at is not None and await runners.retire(work, scan.organization_id, runner.id):
-        await audit.record(work, scan.organization_id, audit.SYSTEM, "runner.retired", ("runner", runner.id), None, reason="ephemeral")
+async def _retire_if_ephemeral(work: Work, attempt: AttemptFacts, runner: RunnerFacts) -> None:
+    if runner.ephemeral and attempt.started_at is not None and await runners.retire(work, runner.organization_id, runner.id):
+        await audit.record(work, runner.organization_id, audit.SYSTEM, "runner.retired", ("runner", runner.id), None, reason="ephemeral")
 
 
 async def release(

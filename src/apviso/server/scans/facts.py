@@ -87,11 +87,14 @@ class AttemptFacts:
     started_at: datetime | None
     last_seq: int
     ended_at: datetime | None
+    end_reason: EndReason | None
     finish: dict[str, Any] | None
+    log_gaps: list[Any] | None = None
 
     @classmethod
     def of(cls, row: RowMapping) -> Self:
-        return cls(**{name: row[name] for name in _ATTEMPT_FIELDS})
+        reason = row["end_reason"]
+        return cls(**{name: row[name] for name in _ATTEMPT_FIELDS} | {"end_reason": None if reason is None else EndReason(reason)})
 
 
 _ATTEMPT_FIELDS = {field.name for field in fields(AttemptFacts)}

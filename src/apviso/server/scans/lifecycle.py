@@ -28,11 +28,21 @@ class Outcome:
         return self.status is ScanStatus.PENDING_RUNNER
 
 
-def after_attempt(scan: ScanFacts, reason: EndReason, message: str | None, now: datetime, silent_at: datetime, timers: Timers) -> Outcome:
+def after_attempt(
+    scan: ScanFacts,
+    reason: EndReason,
+    message: str | None,
+    now: datetime,
+    silent_at: datetime,
+    timers: Timers,
+    *,
+    was_started: bool = True,
+) -> Outcome:
     """What becomes of the scan when its attempt ended for `reason`.
 
     A scan that completed has completed, also when a cancel was under way. Otherwise a cancel wins over everything, and
     infrastructure causes are retried while attempts are left: after 30 s, then 2 min, never before the old attempt is silent.
+    What a runner that was stopped had not begun goes back at once, and is no failure: a claim may cross with the stop.
     """
     if reason in COMPLETED_REASONS:
         return Outcome(ScanStatus.COMPLETED, reason, message)
@@ -40,6 +50,8 @@ def after_attempt(scan: ScanFacts, reason: EndReason, message: str | None, now: 
         return cancelled(scan.cancel_reason or EndReason.CANCELED_BY_USER, message)
     if reason in CANCELLED_REASONS:
         return Outcome(ScanStatus.CANCELLED, reason, message)
+    if reason is EndReason.RUNNER_SHUTDOWN and not was_started:
+        return Outcome(ScanStatus.PENDING_RUNNER, None, f"{reason}: {message}" if message else str(reason), now)
     if reason in RETRIED_REASONS and scan.infrastructure_failures + 1 < timers.max_attempts:
         delay = timers.first_retry_after if scan.infrastructure_failures == 0 else timers.next_retry_after
         said = f"{reason}: {message}" if message else str(reason)

@@ -16,12 +16,19 @@ class Retested:
     is_complete: bool
 
 
-def outcome_of(scan: Retested, look: FindingLook | None, *, was_seen: bool) -> tuple[RetestOutcome, str]:
+def outcome_of(scan: Retested, look: FindingLook | None, *, was_seen: bool, was_seen_before: bool = False) -> tuple[RetestOutcome, str]:
     """Fixed needs everything: a scan that completed without a gap, a whole look at the very place, and nothing seen there.
 
-    What was seen is still open, however the scan ended."""
+    What was seen is still open, however the scan ended; what an earlier attempt saw (`was_seen_before`), until one has looked wholly."""
     if was_seen:
         return RetestOutcome.STILL_OPEN, "The retest has seen it again."
+    outcome, reason = _not_seen(scan, look)
+    if was_seen_before and outcome is RetestOutcome.COULD_NOT_CHECK:
+        return RetestOutcome.STILL_OPEN, "An earlier attempt of the retest has seen it again, and none has looked wholly since."
+    return outcome, reason
+
+
+def _not_seen(scan: Retested, look: FindingLook | None) -> tuple[RetestOutcome, str]:
     if not scan.has_completed:
         return RetestOutcome.COULD_NOT_CHECK, "The retest did not come to its end."
     if look is None:

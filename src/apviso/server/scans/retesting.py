@@ -32,9 +32,11 @@ async def decide(work: Work, scan: ScanFacts, outcome: Outcome, told: dict[str, 
     finish = None if told is None else Finish.model_validate(told)
     ended = Retested(outcome.status is ScanStatus.COMPLETED, finish is not None and finish.coverage.complete)
     looks = {} if finish is None else {look.finding_id: look for look in finish.looks}
-    seen = await retests.list_seen(work, scan.id, scan.attempt)
-    wanted = await list_findings(work, scan)
-    return {one.id: outcome_of(ended, looks.get(one.id), was_seen=one.id in seen) for one in wanted}
+    seen, seen_before = await retests.list_seen(work, scan.id, scan.attempt)
+    return {
+        one.id: outcome_of(ended, looks.get(one.id), was_seen=one.id in seen, was_seen_before=one.id in seen_before)
+        for one in await list_findings(work, scan)
+    }
 
 
 def coverage_of(coverage: dict[str, Any] | None, verdicts: Mapping[FindingId, Verdict]) -> dict[str, Any] | None:

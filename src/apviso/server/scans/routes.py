@@ -10,12 +10,13 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field, TypeAdapter
 
-from apviso.protocol.scans import CreatedScan, NewScan, ScanAnswer, ScanList, ScanLog
+from apviso.protocol.scans import AttemptList, CreatedScan, NewScan, ScanAnswer, ScanList, ScanLoad, ScanLog
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.protocol.wire import ScanId, format_instant
 from apviso.server.access import Caller, ScansReader, ScansWriter, is_still_valid
 from apviso.server.audit import store as audit
 from apviso.server.blocking import HeldOpen, Shown
+from apviso.server.db import over_time
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     AlreadyIssued,
@@ -48,8 +49,10 @@ from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.scans import starting, store
 from apviso.server.scans.ending import conclude, tell
 from apviso.server.scans.facts import ScanFacts
+from apviso.server.scans.gaps import gaps_of
 from apviso.server.scans.lifecycle import cancelled
 from apviso.server.scans.proofs import looked_again
+from apviso.server.scans.view import attempt as shown_attempt
 from apviso.server.scans.view import job, show
 from apviso.server.signals import log_topic
 from apviso.server.stream.sse import EventStream, resume_mark
@@ -117,12 +120,22 @@ async def list_scans(
     page: Scrolled,
     status: StatusFilter | None = None,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
+    runner_id: Annotated[str | None, Query(alias="runnerId", max_length=64)] = None,
 ) -> ScanList:
-    """Newest first. `status` also takes `queued` and `provisioning`. `cursor` goes on where `nextCursor` of an answer says."""
+    """Newest first. `status` also takes `queued` and `provisioning`; with `runnerId`, scans that this runner has had in hand.
+
+    `cursor` goes on where `nextCursor` of an answer says."""
     wanted = None if status is None else _ALIASES.get(status) or ScanStatus(status)
-    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page)
+    scans, total = await store.list_scans(work, caller.organization_id, wanted, target_id, page, runner_id)
     shown, after = page.cut(scans, store.cursor_after)
     return ScanList(scans=await show(work, plant, shown), next_cursor=after, **page.counted(total))
+
+
+@router.get("/load", responses=responses(*DENIED))
+async def get_scan_load(caller: ScansReader, work: Reading, plant: Plant) -> ScanLoad:
+    """How many slots were in use and how many scans waited, every half hour of the last 24 h."""
+    lived = over_time.longest_life(plant.settings.timers)
+    return ScanLoad(moments=await over_time.read_load(work, caller.organization_id, over_time.moments(work.now), lived))
 
 
 @router.get("/{id}", responses=responses(*DENIED, ScanNotFound, Overloaded), response_model=ScanAnswer)
@@ -151,6 +164,13 @@ async def cancel_scan(id: str, caller: ScansWriter, work: Writing, plant: Plant)
     return ScanAnswer(scan=(await show(work, plant, [await store.get(work, caller.organization_id, id)]))[0])
 
 
+@router.get("/{id}/attempts", responses=responses(*DENIED, ScanNotFound))
+async def list_scan_attempts(id: str, caller: ScansReader, work: Reading) -> AttemptList:
+    """Every attempt of a scan, the first one first; none while it waits for its first runner."""
+    scan = await store.get(work, caller.organization_id, id)
+    return AttemptList(attempts=[shown_attempt(*known) for known in await store.list_attempts(work, scan.id)])
+
+
 @router.get(
     "/{id}/log",
     response_model=ScanLog,
@@ -168,6 +188,8 @@ async def read_scan_log(
     after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     attempt: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
     cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`nextCursor` of an answer; in place of `after`.")] = None,
+    of: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="One attempt's log, also when it is over. Not for streams.")] = None,
+    limit: Annotated[int, Query(ge=1, le=store.LOG_BATCH, description="Not for streams.")] = store.LOG_BATCH,
     accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> ScanLog | Response:
@@ -181,10 +203,13 @@ async def read_scan_log(
     if "text/event-stream" in accept.lower():
         seen = _log_mark(last_event_id) or (attempt, after)
         return EventStream(plant.parking, _follow(request, caller, plant, scan.id, *seen))
-    after = after if attempt in (None, scan.attempt) else 0
-    events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan, after)]
+    wanted = of or scan.attempt
+    after = after if attempt in (None, wanted) else 0
+    events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan.id, wanted, after, limit)]
     last_seq = events[-1]["seq"] if events else after
-    return ScanLog(attempt=scan.attempt, events=events, last_seq=last_seq, next_cursor=cursor_at(scan.attempt, last_seq))
+    told = await store.find_attempt(work, scan.id, wanted)
+    gaps = gaps_of(told) if told is not None else []
+    return ScanLog(attempt=wanted, events=events, last_seq=last_seq, next_cursor=cursor_at(wanted, last_seq), gaps=gaps)
 
 
 async def _follow(
@@ -199,7 +224,7 @@ async def _follow(
                         return
                     scan = await store.get(work, caller.organization_id, scan_id)
                     after = after if attempt in (None, scan.attempt) else 0
-                    attempt, events = scan.attempt, await store.list_events(work, scan, after)
+                    attempt, events = scan.attempt, await store.list_events(work, scan.id, scan.attempt, after)
             except DatabaseUnavailable:
                 return  # the client resumes where it was
             for event in events:

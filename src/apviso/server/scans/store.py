@@ -36,9 +36,10 @@ from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATU
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import AttemptRow, FindingRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
+from apviso.server.db.schema import AttemptRow, FindingRow, RunnerRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page, cursor_at, place_of
+from apviso.server.scans.breaker import Ending
 from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.matching import WaitingScan
 from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
@@ -48,6 +49,8 @@ from apviso.server.signals import runner_topic
 _SCAN = cast(Table, ScanRow.__table__)
 # Events in one answer of a log.
 LOG_BATCH = 1_000
+# Attempts that are looked back at to see whether a runner works.
+MAX_ENDINGS = 50
 # Late batches kept of one lost attempt: evidence, not a second log.
 MAX_SUPERSEDED_BATCHES = 200
 
@@ -130,7 +133,7 @@ async def find_by_job(work: Work, organization_id: OrganizationId, job_id: str) 
 
 
 async def list_scans(
-    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page
+    work: Work, organization_id: OrganizationId, status: ScanStatus | None, target_id: str | None, page: Page, runner_id: str | None = None
 ) -> tuple[list[ScanFacts], int]:
     """Newest first (as many as the page fetches), and how many there are in all."""
     wanted: list[ColumnElement[bool]] = [ScanRow.organization_id == organization_id]
@@ -138,6 +141,8 @@ async def list_scans(
         wanted.append(ScanRow.status == status)
     if target_id is not None:
         wanted.append(ScanRow.target_id == target_id)
+    if runner_id is not None:
+        wanted.append(ScanRow.id.in_(select(AttemptRow.scan_id).where(AttemptRow.runner_id == runner_id)))
     total = await work.db.scalar(select(func.count()).select_from(ScanRow).where(*wanted))
     if page.cursor is not None:
         wanted.append(tuple_(ScanRow.created_at, ScanRow.id) < place_of(page.cursor, _PLACE))
@@ -193,6 +198,18 @@ async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tu
         real, false = counted.setdefault(row.scan_id, (Counter(), Counter()))
         (false if row.user_status == UserStatus.FALSE_POSITIVE else real)[row.severity] += row.n
     return {scan_id: (FindingCounts(**real), false.total()) for scan_id, (real, false) in counted.items()}
+
+
+async def names_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[str, str | None]]:
+    """What the target of each scan is called, and the runner that has it or is asked for."""
+    runner_id = func.coalesce(ScanRow.runner_id, ScanRow.requested_runner_id)
+    rows = await work.db.execute(
+        select(ScanRow.id, TargetRow.domain, RunnerRow.name)
+        .join(TargetRow, TargetRow.id == ScanRow.target_id)
+        .outerjoin(RunnerRow, RunnerRow.id == runner_id)
+        .where(ScanRow.id.in_([scan.id for scan in scans]))
+    )
+    return {row.id: (row.domain, row.name) for row in rows}
 
 
 # ---- claiming
@@ -334,10 +351,45 @@ async def find_attempt(work: Work, scan_id: ScanId, number: int) -> AttemptFacts
     return None if row is None else AttemptFacts.of(row)
 
 
+async def list_attempts(work: Work, scan_id: ScanId) -> list[tuple[AttemptFacts, str]]:
+    """All attempts of a scan in their order, each with its runner's name."""
+    rows = await work.db.execute(
+        select(AttemptRow.__table__, RunnerRow.name.label("runner_name"))
+        .join(RunnerRow, RunnerRow.id == AttemptRow.runner_id)
+        .where(AttemptRow.scan_id == scan_id)
+        .order_by(AttemptRow.number)
+    )
+    return [(AttemptFacts.of(row), row["runner_name"]) for row in rows.mappings()]
+
+
 async def find_live(work: Work, scan: ScanFacts) -> AttemptFacts | None:
     """The attempt that holds the scan's lease."""
     attempt = await find_attempt(work, scan.id, scan.attempt)
     return attempt if attempt is not None and attempt.ended_at is None else None
+
+
+async def list_endings(work: Work, latest: AttemptFacts, since: datetime) -> list[Ending]:
+    """How the runner's other attempts ended since then, the latest first."""
+    rows = await work.db.execute(
+        select(AttemptRow.__table__)
+        .where(AttemptRow.runner_id == latest.runner_id, AttemptRow.ended_at >= since, AttemptRow.end_reason.is_not(None))
+        .where(or_(AttemptRow.scan_id != latest.scan_id, AttemptRow.number != latest.number))
+        .order_by(AttemptRow.ended_at.desc(), AttemptRow.assigned_at.desc(), AttemptRow.number.desc())
+        .limit(MAX_ENDINGS)
+    )
+    return [
+        Ending(
+            row["scan_id"],
+            row["number"],
+            row["target_id"],
+            EndReason(row["end_reason"]),
+            (row["finish"] or {}).get("errorMessage"),
+            row["assigned_at"],
+            row["started_at"],
+            row["ended_at"],
+        )
+        for row in rows.mappings()
+    ]
 
 
 async def has_worked_on(work: Work, scan_id: ScanId, runner_id: RunnerId) -> bool:
@@ -402,11 +454,19 @@ async def add_events(work: Work, attempt: AttemptFacts, events: Sequence[ScanEve
             "seq": event.seq,
             "at": event.at,
             "type": event.type,
-            "body": event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"}),
+            "body": _body(event),
         }
         for event in events
     ]
     await work.db.execute(insert(ScanEventRow), rows)
+
+
+def _body(event: ScanEvent) -> dict[str, Any]:
+    body = event.model_dump(mode="json", by_alias=True, exclude={"seq", "at", "type"})
+    if body.get("missing", body) is None:
+        # Of most lines nothing is missing, and nobody need read so.
+        del body["missing"]
+    return body
 
 
 async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[str]) -> None:
@@ -416,12 +476,12 @@ async def add_superseded(work: Work, scan_id: ScanId, number: int, events: list[
         await work.db.execute(insert(SupersededEventRow).values(scan_id=scan_id, attempt=number, received_at=work.now, events=events))
 
 
-async def list_events(work: Work, scan: ScanFacts, after: int) -> list[dict[str, Any]]:
-    """Events of the current attempt after `after`, at most LOG_BATCH."""
+async def list_events(work: Work, scan_id: ScanId, attempt: int, after: int, most: int = LOG_BATCH) -> list[dict[str, Any]]:
+    """Events of one attempt after `after`, at most `most`."""
     rows = await work.db.execute(
         select(ScanEventRow.seq, ScanEventRow.attempt, ScanEventRow.at, ScanEventRow.type, ScanEventRow.body)
-        .where(ScanEventRow.scan_id == scan.id, ScanEventRow.attempt == scan.attempt, ScanEventRow.seq > after)
+        .where(ScanEventRow.scan_id == scan_id, ScanEventRow.attempt == attempt, ScanEventRow.seq > after)
         .order_by(ScanEventRow.seq)
-        .limit(LOG_BATCH)
+        .limit(most)
     )
     return [{"seq": row.seq, "attempt": row.attempt, "at": row.at, "type": row.type, **row.body} for row in rows]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.readiness import WaitingFor
 from apviso.protocol.scan_events import Coverage
-from apviso.protocol.scans import Scan, ScanJob, ScanProgress
+from apviso.protocol.scans import Attempt, Scan, ScanJob, ScanProgress
 from apviso.protocol.states import ScanStatus
 from apviso.protocol.wire import FindingId, ScanId
 from apviso.server.db.engine import Work
@@ -16,16 +16,16 @@ from apviso.server.readiness.assessment import assess, waiting_for
 from apviso.server.readiness.gather import gather, target_facts
 from apviso.server.resources import Resources
 from apviso.server.scans import store
-from apviso.server.scans.facts import ScanFacts
+from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
 NOTHING_FOUND = (FindingCounts(), 0)
 
 
 async def show(work: Work, plant: Resources, scans: Sequence[ScanFacts]) -> list[Scan]:
     """The scans of one organization, in the given order."""
-    counts = await store.counts_of(work, scans)
+    counts, names = await store.counts_of(work, scans), await store.names_of(work, scans)
     waiting = await _explain(work, plant, [scan for scan in scans if scan.status is ScanStatus.PENDING_RUNNER])
-    return [_wire(scan, *counts.get(scan.id, NOTHING_FOUND), waiting.get(scan.id)) for scan in scans]
+    return [_wire(scan, names[scan.id], *counts.get(scan.id, NOTHING_FOUND), waiting.get(scan.id)) for scan in scans]
 
 
 async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dict[ScanId, WaitingFor]:
@@ -40,14 +40,16 @@ async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dic
     return explained
 
 
-def _wire(scan: ScanFacts, counts: FindingCounts, false_positives: int, waiting: WaitingFor | None) -> Scan:
+def _wire(scan: ScanFacts, names: tuple[str, str | None], counts: FindingCounts, false_positives: int, waiting: WaitingFor | None) -> Scan:
     return Scan(
         id=scan.id,
         target_id=scan.target_id,
+        target_domain=names[0],
         status=scan.status,
         status_reason=scan.status_reason,
         end_reason=scan.end_reason,
         runner_id=scan.runner_id or scan.requested_runner_id,
+        runner_name=names[1],
         attempt=scan.attempt,
         target_visibility=scan.target_visibility,
         scan_image_digest=scan.scan_image_digest,
@@ -64,6 +66,21 @@ def _wire(scan: ScanFacts, counts: FindingCounts, false_positives: int, waiting:
         created_at=scan.created_at,
         started_at=scan.started_at,
         finished_at=scan.finished_at,
+    )
+
+
+def attempt(known: AttemptFacts, runner_name: str) -> Attempt:
+    told = known.finish or {}
+    return Attempt(
+        number=known.number,
+        runner_id=known.runner_id,
+        runner_name=runner_name,
+        assigned_at=known.assigned_at,
+        started_at=known.started_at,
+        ended_at=known.ended_at,
+        end_reason=known.end_reason,
+        message=": ".join(text for text in (told.get("errorCode"), told.get("errorMessage")) if text) or None,
+        last_seq=known.last_seq,
     )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from apviso.protocol.scans import NewScan
-from apviso.protocol.schedules import RunOutcome
+from apviso.protocol.schedules import IfMissed, RunOutcome
 from apviso.protocol.wire import format_instant
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
 from apviso.server.errors import (
     DatabaseUnavailable,
     LicenseInactive,
+    LicenseLimitReached,
     Refusal,
     RunnerNotFound,
+    RunnerNotReady,
+    ScanAlreadyActive,
     ScheduleNotFound,
     TargetNotFound,
     TargetUnverified,
@@ -26,7 +30,7 @@ from apviso.server.resources import Resources, Turn
 from apviso.server.scans import starting
 from apviso.server.schedules import store
 from apviso.server.schedules.facts import RunFacts, ScheduleFacts
-from apviso.server.schedules.missing import DueRun, plan
+from apviso.server.schedules.missing import TO_BE_CAUGHT_UP, TRY_EVERY, DueRun, plan
 from apviso.server.schedules.store import DueSchedule
 from apviso.server.schedules.timing import next_after
 from apviso.server.stream import store as stream
@@ -37,10 +41,20 @@ log = structlog.get_logger("apviso.schedules")
 MOST_AT_ONCE = 100
 # Waiting would not mend these.
 _FAILURES = (LicenseInactive, VisibilityNotAllowed, TargetUnverified, RunnerNotFound)
+# These pass by themselves, or when somebody acts: whoever wants missed runs to be caught up wants these, too.
+_PASSING = (LicenseInactive, LicenseLimitReached, RunnerNotReady, ScanAlreadyActive)
 _STARTED = {
     RunOutcome.STARTED: "Started when it was due.",
     RunOutcome.CAUGHT_UP: "Nobody could start it when it was due; it was caught up.",
 }
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What became of a run; `is_owed` where it is to be caught up."""
+
+    run: RunFacts
+    is_owed: bool = False
 
 
 async def run_schedules(turn: Turn, plant: Resources) -> None:
@@ -62,18 +76,38 @@ async def _run(work: Work, plant: Resources, due: DueSchedule) -> None:
     schedule = await _held(work, due)
     if schedule is None:
         return
-    if schedule.next_run_at is None or schedule.next_run_at > work.now:
-        # It was decided by a clock that was ahead; what that clock has started is not started again.
-        await _move_on(work, schedule, next_after(schedule.timing, max(work.now, schedule.since)))
+    if schedule.next_run_at is not None and schedule.next_run_at <= work.now:
+        await _run_what_is_due(work, plant, schedule, schedule.next_run_at)
         return
-    planned = plan(schedule.timing, schedule.next_run_at, work.now, plant.settings.timers.schedule_grace, schedule.if_missed)
+    if schedule.decided_at > work.now:
+        # It was decided by a clock that was ahead; what that clock has started is not started again.
+        await _move_on(work, schedule, next_after(schedule.timing, max(work.now, schedule.since)), None)
+    elif schedule.owed_due_at is not None:
+        await _catch_up(work, plant, schedule, schedule.owed_due_at)
+
+
+async def _run_what_is_due(work: Work, plant: Resources, schedule: ScheduleFacts, first_due: datetime) -> None:
+    """One that was owed is owed no longer: a later run takes its place."""
+    planned = plan(schedule.timing, first_due, work.now, plant.settings.timers.schedule_grace, schedule.if_missed)
     accounted = await store.list_accounted(work, schedule, [run.at for run in planned.runs])
+    owed_due_at: datetime | None = None
     for due_run in planned.runs:
         if due_run.at not in accounted:
-            run = await _start(work, plant, schedule, due_run) if due_run.reason_code is None else _missed(due_run)
-            await store.add_run(work, schedule, run)
-            await _tell(work, schedule, run)
-    await _move_on(work, schedule, planned.next_at)
+            judged = await _start(work, plant, schedule, due_run) if due_run.reason_code is None else _Judged(_missed(due_run))
+            owed_due_at = judged.run.due_at if judged.is_owed else None
+            await store.add_run(work, schedule, judged.run)
+            await _tell(work, schedule, judged.run)
+    await _move_on(work, schedule, planned.next_at, owed_due_at)
+
+
+async def _catch_up(work: Work, plant: Resources, schedule: ScheduleFacts, due_at: datetime) -> None:
+    judged = await _start(work, plant, schedule, DueRun(due_at, is_late=True))
+    if judged.is_owed:
+        await store.edit(work, schedule, owed_try_at=work.now + TRY_EVERY)
+        return
+    await store.catch_up(work, schedule, judged.run)
+    await _tell(work, schedule, judged.run)
+    await store.edit(work, schedule, owed_due_at=None, owed_try_at=None)
 
 
 async def _held(work: Work, due: DueSchedule) -> ScheduleFacts | None:
@@ -86,7 +120,7 @@ async def _held(work: Work, due: DueSchedule) -> ScheduleFacts | None:
     return schedule if schedule.enabled else None
 
 
-async def _start(work: Work, plant: Resources, schedule: ScheduleFacts, due: DueRun) -> RunFacts:
+async def _start(work: Work, plant: Resources, schedule: ScheduleFacts, due: DueRun) -> _Judged:
     """By the same way as a person does; what that refuses is what became of the run."""
     wanted = NewScan(
         target_id=schedule.target_id,
@@ -100,12 +134,21 @@ async def _start(work: Work, plant: Resources, schedule: ScheduleFacts, due: Due
         raise
     except Refusal as refusal:
         outcome = RunOutcome.FAILED if isinstance(refusal, _FAILURES) else RunOutcome.SKIPPED
-        return RunFacts(due.at, outcome, str(refusal.members.get("primaryBlocker") or refusal.code), refusal.detail)
+        run = RunFacts(due.at, outcome, str(refusal.members.get("primaryBlocker") or refusal.code), refusal.detail)
+        is_owed = schedule.if_missed is IfMissed.CATCH_UP and await _passes(work, schedule, refusal)
+        return _Judged(replace(run, reason=f"{run.reason} {TO_BE_CAUGHT_UP}") if is_owed else run, is_owed)
     outcome = RunOutcome.CAUGHT_UP if due.is_late else RunOutcome.STARTED if started.readiness.ready else RunOutcome.QUEUED
     reason = _STARTED.get(outcome, "")
     if not started.readiness.ready:
         reason = f"{reason} The scan waits: {started.readiness.reason}".strip()
-    return RunFacts(due.at, outcome, started.readiness.primary_blocker, reason, started.scan.id)
+    return _Judged(RunFacts(due.at, outcome, started.readiness.primary_blocker, reason, started.scan.id))
+
+
+async def _passes(work: Work, schedule: ScheduleFacts, refusal: Refusal) -> bool:
+    """Whether what was refused may be started later. Where a scan of this very schedule keeps the target busy, that is the one."""
+    if isinstance(refusal, ScanAlreadyActive):
+        return not await store.is_at_work(work, schedule)
+    return isinstance(refusal, _PASSING)
 
 
 def _missed(run: DueRun) -> RunFacts:
@@ -117,21 +160,25 @@ async def _give_up(turn: Turn, due: DueSchedule) -> None:
     try:
         async with turn() as work:
             schedule = await _held(work, due)
-            if schedule is None or schedule.next_run_at is None:
+            if schedule is None:
+                return
+            if schedule.next_run_at is None or schedule.next_run_at > work.now:
+                await store.edit(work, schedule, owed_due_at=None, owed_try_at=None)
                 return
             reason = "Something went wrong here; the server's log has it."
             run = RunFacts(schedule.next_run_at, RunOutcome.FAILED, "internal_error", reason)
             await store.add_run(work, schedule, run)
             await _tell(work, schedule, run)
-            await _move_on(work, schedule, next_after(schedule.timing, work.now))
+            await _move_on(work, schedule, next_after(schedule.timing, work.now), None)
     except DatabaseUnavailable:
         raise
     except Exception:  # the others are to be run all the same
         log.exception("schedule cannot be given up", organization_id=due.organization_id, schedule_id=due.id)
 
 
-async def _move_on(work: Work, schedule: ScheduleFacts, next_at: datetime | None) -> None:
-    await store.edit(work, schedule, next_run_at=next_at, decided_at=work.now)
+async def _move_on(work: Work, schedule: ScheduleFacts, next_at: datetime | None, owed_due_at: datetime | None) -> None:
+    try_at = None if owed_due_at is None else work.now + TRY_EVERY
+    await store.edit(work, schedule, next_run_at=next_at, decided_at=work.now, owed_due_at=owed_due_at, owed_try_at=try_at)
 
 
 async def _tell(work: Work, schedule: ScheduleFacts, run: RunFacts) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from apviso.protocol.schedules import NewSchedule, SchedulePatch
+from apviso.protocol.schedules import IfMissed, NewSchedule, SchedulePatch
 from apviso.protocol.wire import OrganizationId, RunnerId, ScheduleId, TargetId
 from apviso.server.schedules.facts import ScheduleFacts
 from apviso.server.schedules.timing import check, next_after
@@ -56,8 +56,13 @@ def change(schedule: ScheduleFacts, patch: SchedulePatch, now: datetime) -> Sche
         changed = replace(changed, since=now)
         check(changed.timing)
     elif changed.enabled is schedule.enabled:
-        return changed
-    return _decided(changed, now)
+        return _owing_nothing(changed) if changed.if_missed is IfMissed.SKIP else changed
+    return _decided(_owing_nothing(changed), now)
+
+
+def _owing_nothing(schedule: ScheduleFacts) -> ScheduleFacts:
+    """A run that was to be caught up is not any more."""
+    return replace(schedule, owed_due_at=None, owed_try_at=None)
 
 
 def _decided(schedule: ScheduleFacts, now: datetime) -> ScheduleFacts:

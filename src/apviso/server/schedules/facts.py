@@ -13,7 +13,9 @@ from apviso.server.schedules.timing import Timing
 
 @dataclass(frozen=True)
 class ScheduleFacts:
-    """`next_run_at` was decided at `decided_at`; it is empty while the schedule is disabled, and where no date fits any more."""
+    """`next_run_at` was decided at `decided_at`; it is empty while the schedule is disabled, and where no date fits any more.
+
+    The run that was due at `owed_due_at` could not be started then; it is tried again at `owed_try_at`."""
 
     id: ScheduleId
     organization_id: OrganizationId
@@ -34,6 +36,8 @@ class ScheduleFacts:
     next_run_at: datetime | None
     decided_at: datetime
     created_at: datetime
+    owed_due_at: datetime | None = None
+    owed_try_at: datetime | None = None
 
     @property
     def timing(self) -> Timing:

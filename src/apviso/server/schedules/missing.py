@@ -14,6 +14,9 @@ _TELLING = {
     SERVER_DOWN: "The server did not run, or could not reach its database, when this run was due.",
     CAUGHT_UP_LATER: "Nobody could start this run when it was due; a later one takes the place of all that were missed.",
 }
+# How often somebody tries to start a run that could not be started when it was due.
+TRY_EVERY = timedelta(minutes=1)
+TO_BE_CAUGHT_UP = "It is caught up once that is over, unless the next run comes first."
 # A server that slept longer does not account for each run before that.
 LOOKED_BACK = timedelta(days=31)
 # Runs of one schedule that are accounted for at once.

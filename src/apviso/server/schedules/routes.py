@@ -77,7 +77,7 @@ async def create_schedule(
             raise field_refused("targetId", f"has {MOST_OF_A_TARGET} schedules already; delete one of them first")
         await store.add(work, schedule)
         await _record(work, caller, "schedule.created", schedule)
-        return _answer(schedule)
+        return await _answer(work, schedule)
 
     return await once.create(ScheduleAnswer, create)
 
@@ -88,13 +88,15 @@ async def list_schedules(
 ) -> ScheduleList:
     """All schedules, or those of one target, newest first."""
     found, total = await store.list_page(work, caller.organization_id, target_id, page)
-    return ScheduleList(schedules=[Schedule.model_validate(vars(schedule)) for schedule in found], **page.counted(total))
+    runs = await store.list_last_runs(work, [schedule.id for schedule in found])
+    shown = [Schedule(**vars(schedule), last_run=runs.get(schedule.id)) for schedule in found]
+    return ScheduleList(schedules=shown, **page.counted(total))
 
 
 @router.get("/{id}", responses=responses(*DENIED, ScheduleNotFound))
 async def get_schedule(id: str, caller: ScansReader, work: Reading) -> ScheduleAnswer:
     """One schedule, with the next five times at which it is due."""
-    return _answer(await store.get(work, caller.organization_id, id))
+    return await _answer(work, await store.get(work, caller.organization_id, id))
 
 
 @router.patch("/{id}", responses=responses(*CHANGE, ScheduleNotFound))
@@ -109,7 +111,7 @@ async def edit_schedule(
     if values:
         await store.edit(work, schedule, **values)
         await _record(work, caller, "schedule.edited", schedule, **{name: str(value) for name, value in values.items()})
-    return _answer(changed)
+    return await _answer(work, changed)
 
 
 @router.delete("/{id}", status_code=204, responses=responses(*DENIED, ScheduleNotFound))
@@ -133,11 +135,12 @@ async def _check_runner(work: Work, caller: Caller, runner_id: str | None) -> No
         await runners.get(work, caller.organization_id, runner_id)
 
 
-def _answer(schedule: ScheduleFacts) -> ScheduleAnswer:
+async def _answer(work: Work, schedule: ScheduleFacts) -> ScheduleAnswer:
     # One that is due and about to be run is the first of them.
     due = [] if schedule.next_run_at is None else [schedule.next_run_at]
     later = islice(upcoming(schedule.timing, due[0]), RUNS_SHOWN - 1) if due else ()
-    return ScheduleAnswer(schedule=DetailedSchedule(**vars(schedule), next_runs=[*due, *later]))
+    last_run = (await store.list_last_runs(work, [schedule.id])).get(schedule.id)
+    return ScheduleAnswer(schedule=DetailedSchedule(**vars(schedule), last_run=last_run, next_runs=[*due, *later]))
 
 
 async def _record(work: Work, caller: Caller, action: str, schedule: ScheduleFacts, **details: str) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.schedules import Frequency, IfMissed, ScheduleRun
-from apviso.protocol.states import ModelPreset
+from apviso.protocol.states import ACTIVE_STATUSES, ModelPreset
 from apviso.protocol.wire import OrganizationId, ScheduleId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import ScheduleRow, ScheduleRunRow
+from apviso.server.db.schema import ScanRow, ScheduleRow, ScheduleRunRow
 from apviso.server.errors import ScheduleNotFound
 from apviso.server.paging import Page
 from apviso.server.schedules.facts import RunFacts, ScheduleFacts
@@ -101,8 +101,14 @@ async def remove(work: Work, schedule: ScheduleFacts) -> None:
 
 
 async def list_due(work: Work, most: int) -> list[DueSchedule]:
-    """Schedules of every organization whose time has come, the one that waits longest first, or whose time was decided by another clock."""
-    is_due = or_(ScheduleRow.next_run_at <= work.now, ScheduleRow.decided_at > work.now + CLOCK_STEP)
+    """Schedules of every organization whose time has come, the one that waits longest first, or whose time was decided by another clock.
+
+    Also those that owe a run which is to be tried again."""
+    is_due = or_(
+        ScheduleRow.next_run_at <= work.now,
+        ScheduleRow.decided_at > work.now + CLOCK_STEP,
+        ScheduleRow.owed_try_at <= work.now,
+    )
     rows = await work.db.execute(
         select(ScheduleRow.id, ScheduleRow.organization_id, ScheduleRow.target_id)
         .where(ScheduleRow.enabled, is_due)
@@ -128,6 +134,19 @@ async def add_run(work: Work, schedule: ScheduleFacts, run: RunFacts) -> None:
     await work.db.execute(dialect(ScheduleRunRow).values(row).on_conflict_do_nothing())
 
 
+async def catch_up(work: Work, schedule: ScheduleFacts, run: RunFacts) -> None:
+    """What became in the end of a run that could not be started when it was due."""
+    mine = (ScheduleRunRow.schedule_id == schedule.id, ScheduleRunRow.due_at == run.due_at, ScheduleRunRow.scan_id.is_(None))
+    await work.db.execute(update(ScheduleRunRow).where(*mine).values(**vars(run), judged_at=work.now))
+
+
+async def is_at_work(work: Work, schedule: ScheduleFacts) -> bool:
+    """Whether a scan that this schedule has started waits or runs."""
+    mine = select(ScheduleRunRow.scan_id).where(ScheduleRunRow.schedule_id == schedule.id)
+    active = exists().where(ScanRow.target_id == schedule.target_id, ScanRow.status.in_(ACTIVE_STATUSES), ScanRow.id.in_(mine))
+    return bool(await work.db.scalar(select(active)))
+
+
 async def list_runs(work: Work, schedule: ScheduleFacts, page: Page) -> tuple[list[ScheduleRun], int]:
     """Newest first, and how many there are in all."""
     mine = ScheduleRunRow.schedule_id == schedule.id
@@ -136,6 +155,19 @@ async def list_runs(work: Work, schedule: ScheduleFacts, page: Page) -> tuple[li
         select(ScheduleRunRow.__table__).where(mine).order_by(ScheduleRunRow.due_at.desc()).offset(page.offset).limit(page.limit)
     )
     return [ScheduleRun.model_validate(dict(row)) for row in rows.mappings()], total or 0
+
+
+async def list_last_runs(work: Work, ids: Collection[ScheduleId]) -> dict[ScheduleId, ScheduleRun]:
+    """The latest run of each of these schedules that has had one."""
+    latest = (
+        select(ScheduleRunRow.schedule_id, func.max(ScheduleRunRow.due_at).label("due_at"))
+        .where(ScheduleRunRow.schedule_id.in_(ids))
+        .group_by(ScheduleRunRow.schedule_id)
+        .subquery()
+    )
+    is_latest = and_(ScheduleRunRow.schedule_id == latest.c.schedule_id, ScheduleRunRow.due_at == latest.c.due_at)
+    rows = await work.db.execute(select(ScheduleRunRow.__table__).join(latest, is_latest))
+    return {row["schedule_id"]: ScheduleRun.model_validate(dict(row)) for row in rows.mappings()}
 
 
 async def forget_before(work: Work, moment: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -53,10 +53,13 @@ async def follow_events(
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> EventStream:
     """Live events of the organization. Without `Last-Event-ID` the stream begins now."""
-    return EventStream(plant.parking, _follow(request, caller, plant, resume_mark(last_event_id)))
+    return EventStream(plant.parking, follow(request, caller, plant, resume_mark(last_event_id), _written))
 
 
-async def _follow(request: Request, caller: Caller, plant: Resources, known: int | None) -> AsyncIterator[str]:
+async def follow(
+    request: Request, caller: Caller, plant: Resources, known: int | None, write: Callable[[StreamEvent], str]
+) -> AsyncIterator[str]:
+    """What happens from now on, or since the event `known`, as far as the caller may see it and for as long as they may."""
     with plant.signals.listening(stream_topic(caller.organization_id)) as listener:
         # A mark that is ahead of everything is none of this stream: waiting for it to be passed would be waiting for ever.
         try:
@@ -73,7 +76,7 @@ async def _follow(request: Request, caller: Caller, plant: Resources, known: int
             for event in events:
                 last = event.id
                 if _may_see(caller, event):
-                    yield _written(event)
+                    yield write(event)
             silent = 0.0 if events else silent
             if len(events) < store.BATCH and not await listener.wait(POLL_SECONDS):
                 silent += POLL_SECONDS

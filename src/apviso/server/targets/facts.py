@@ -14,6 +14,7 @@ from apviso.server.localtime import Hours
 class KnownTarget:
     """`window_opens_at` and `window_closes_at`: the stretch of its scan windows that lasts or comes next.
 
+    `window_turns_at`: when its windows next open or close, as far as that was told.
     Times of the proof: when it was first seen, looked for last, missed first in a row (None while it is there), and is due next.
     """
 
@@ -29,6 +30,7 @@ class KnownTarget:
     verified_at: datetime | None
     last_scan_at: datetime | None
     created_at: datetime
+    window_turns_at: datetime | None = None
     verification_token: str | None = None
     verification_method: VerificationMethod | None = None
     verification_checked_at: datetime | None = None

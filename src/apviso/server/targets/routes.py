@@ -35,7 +35,7 @@ from apviso.server.errors import (
 from apviso.server.idempotency import Idempotent
 from apviso.server.licensing import store as licensing
 from apviso.server.licensing.current import current_license
-from apviso.server.localtime import keep_windows
+from apviso.server.localtime import keep_windows, next_turn
 from apviso.server.organizations import store as organizations
 from apviso.server.paging import Paged
 from apviso.server.resources import Plant, Reading, Writing
@@ -44,7 +44,6 @@ from apviso.server.targets import store
 from apviso.server.targets.admission import Addresses, Edit, check_license, check_room, check_visibility, read_addresses, read_edit
 from apviso.server.targets.facts import KnownTarget
 from apviso.server.targets.proof import NOT_PROVED, new_token
-from apviso.server.targets.store import wire
 from apviso.server.targets.windows import of_wire, stretch
 
 router = APIRouter(prefix="/api/v1/targets", tags=["targets"])
@@ -71,7 +70,7 @@ async def create_target(
             raise TargetExists(f"This organization has a target with the domain {target.domain} already.")
         check_room(license_, taken)
         await _record(work, caller, "target.created", target, domain=target.domain, visibility=target.visibility)
-        return TargetAnswer(target=wire(target))
+        return TargetAnswer(target=await store.show(work, target))
 
     return await once.create(TargetAnswer, create)
 
@@ -80,13 +79,13 @@ async def create_target(
 async def list_targets(caller: TargetsReader, work: Reading, page: Paged) -> TargetList:
     """All targets, newest first."""
     targets, total = await store.list_page(work, caller.organization_id, page)
-    return TargetList(targets=[wire(target) for target in targets], **page.counted(total))
+    return TargetList(targets=await store.show_all(work, targets), **page.counted(total))
 
 
 @router.get("/{id}", responses=responses(*DENIED, TargetNotFound))
 async def get_target(id: str, caller: TargetsReader, work: Reading) -> TargetAnswer:
     """One target."""
-    return TargetAnswer(target=wire(await store.get(work, caller.organization_id, id)))
+    return TargetAnswer(target=await store.show(work, await store.get(work, caller.organization_id, id)))
 
 
 @router.patch("/{id}", responses=responses(*CHANGE, TargetNotFound, ScanAlreadyActive))
@@ -110,13 +109,14 @@ async def edit_target(
     values = _changes(target, edit)
     if patch.scan_windows is not None and of_wire(patch.scan_windows) != target.scan_windows:
         windows = of_wire(patch.scan_windows)
-        values |= {"scan_windows": keep_windows(windows), **stretch(windows, work.now)}
+        turns_at = next_turn(windows, work.now)
+        values |= {"scan_windows": keep_windows(windows), "window_turns_at": turns_at, **stretch(windows, work.now)}
         work.hints.add(jobs_topic(caller.organization_id))
     if values:
         await store.edit(work, caller.organization_id, target.id, **values)
         changed = {name: str(value) for name, value in values.items()}
         await _record(work, caller, "target.edited", target, **changed)
-    return TargetAnswer(target=wire(await store.get(work, caller.organization_id, id)))
+    return TargetAnswer(target=await store.show(work, await store.get(work, caller.organization_id, id)))
 
 
 @router.delete("/{id}", status_code=204, responses=responses(*DENIED, TargetNotFound, TargetHasScans))
@@ -141,6 +141,7 @@ def _new(work: Work, caller: Caller, wanted: NewTarget, addresses: Addresses) ->
         scan_windows=windows,
         window_opens_at=open_stretch["window_opens_at"],
         window_closes_at=open_stretch["window_closes_at"],
+        window_turns_at=next_turn(windows, work.now),
         verified_at=None,
         last_scan_at=None,
         created_at=work.now,

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from apviso.protocol.states import ACTIVE_STATUSES, VerificationMethod, Visibility
+from apviso.protocol.findings import FindingCounts
+from apviso.protocol.states import ACTIVE_STATUSES, UserStatus, VerificationMethod, Visibility
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import RunnerRow, ScanRow, ScheduleRow, TargetRow
+from apviso.server.db.schema import FindingRow, RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
-from apviso.server.localtime import keep_windows, read_windows
+from apviso.server.localtime import FURTHEST_WINDOW, keep_windows, read_windows
 from apviso.server.paging import Page
 from apviso.server.targets.facts import KnownTarget as KnownTarget
 from apviso.server.targets.proof import FRESH_FOR
 
-# Windows come again every week.
-FURTHEST_WINDOW = timedelta(days=8)
 
-
-def wire(target: KnownTarget) -> Target:
+def _wire(target: KnownTarget, open_findings: FindingCounts) -> Target:
     return Target(
         id=target.id,
         domain=target.domain,
@@ -39,8 +37,19 @@ def wire(target: KnownTarget) -> Target:
         verification_checked_at=target.verification_checked_at,
         verification_error=target.verification_error,
         last_scan_at=target.last_scan_at,
+        open_findings=open_findings,
         created_at=target.created_at,
     )
+
+
+async def show_all(work: Work, targets: Sequence[KnownTarget]) -> list[Target]:
+    """As people see them, in the given order."""
+    counts = await count_open(work, [target.id for target in targets])
+    return [_wire(target, counts.get(target.id, FindingCounts())) for target in targets]
+
+
+async def show(work: Work, target: KnownTarget) -> Target:
+    return (await show_all(work, [target]))[0]
 
 
 def job_target(target: KnownTarget) -> JobTarget:
@@ -174,6 +183,19 @@ async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
     return [_known(row) for row in rows.mappings()]
 
 
+async def list_turned(work: Work, most: int) -> list[KnownTarget]:
+    """Targets of every organization whose windows have opened or closed, the first to do so first."""
+    is_over = or_(TargetRow.window_turns_at <= work.now, TargetRow.window_turns_at > work.now + FURTHEST_WINDOW)
+    rows = await work.db.execute(select(TargetRow.__table__).where(is_over).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
+    return [_known(row) for row in rows.mappings()]
+
+
+async def turn(work: Work, target: KnownTarget, turns_at: datetime | None) -> bool:
+    """Note when its windows turn next, unless somebody has changed them or noted it meanwhile."""
+    same = (TargetRow.id == target.id, TargetRow.window_turns_at == target.window_turns_at)
+    return (await work.db.execute(update(TargetRow).where(*same).values(window_turns_at=turns_at))).rowcount == 1
+
+
 async def remove(work: Work, organization_id: OrganizationId, target_id: TargetId) -> bool:
     """Delete a target that was never scanned; False where it has scans."""
     scanned = exists().where(ScanRow.target_id == TargetRow.id)
@@ -191,6 +213,19 @@ async def list_by_id(work: Work, organization_id: OrganizationId, target_ids: Co
         select(TargetRow.__table__).where(TargetRow.organization_id == organization_id, TargetRow.id.in_(target_ids))
     )
     return {row["id"]: _known(row) for row in rows.mappings()}
+
+
+async def count_open(work: Work, target_ids: Collection[TargetId]) -> dict[TargetId, FindingCounts]:
+    """What nobody has settled of each target, by severity."""
+    rows = await work.db.execute(
+        select(FindingRow.target_id, FindingRow.severity, func.count().label("n"))
+        .where(FindingRow.target_id.in_(target_ids), FindingRow.user_status.in_((UserStatus.OPEN, UserStatus.IN_PROGRESS)))
+        .group_by(FindingRow.target_id, FindingRow.severity)
+    )
+    counted: dict[TargetId, dict[str, int]] = {}
+    for row in rows:
+        counted.setdefault(row.target_id, {})[row.severity] = row.n
+    return {target_id: FindingCounts(**counts) for target_id, counts in counted.items()}
 
 
 async def record_scans(work: Work, target_ids: Collection[TargetId]) -> None:

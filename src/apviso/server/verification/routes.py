@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request
 
 from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, VerificationMethod
-from apviso.protocol.targets import TargetAnswer
+from apviso.protocol.targets import Target, TargetAnswer
 from apviso.protocol.verification import VerificationInstructions, VerificationInstructionsAnswer, VerificationRequest
 from apviso.protocol.wire import OrganizationId
 from apviso.server.access import Caller, TargetsReader, TargetsWriter
@@ -81,7 +81,7 @@ async def verify_target(
     if looked.error is not None or verified is None:
         reason = looked.error or "The target was changed while it was looked at; try again."
         raise VerificationFailed(reason, checks=[check.model_dump(mode="json", by_alias=True) for check in looked.checks])
-    return TargetAnswer(target=targets.wire(verified))
+    return TargetAnswer(target=verified)
 
 
 async def _challenged(plant: Resources, organization_id: OrganizationId, target_id: str) -> tuple[KnownTarget, Challenge]:
@@ -102,13 +102,13 @@ def _check_method(target: KnownTarget, challenge: Challenge, method: Verificatio
         raise field_refused("method", f"{challenge.place.host} is an address and has no records; use file or meta_tag")
 
 
-async def _record(plant: Resources, caller: Caller, seen: KnownTarget, method: VerificationMethod, looked: Look) -> KnownTarget | None:
+async def _record(plant: Resources, caller: Caller, seen: KnownTarget, method: VerificationMethod, looked: Look) -> Target | None:
     """The target as it is now; None where it is not what was looked at any more."""
     async with plant.database.writing() as work:
         change = after_asking(seen, method, looked.error, work.now, _chance())
         if not await record(work, seen, method, change, looked.error, caller.actor, caller.request_id):
             return None
-        return await targets.get(work, caller.organization_id, seen.id)
+        return await targets.show(work, await targets.get(work, caller.organization_id, seen.id))
 
 
 def _chance() -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from apviso.protocol.states import RunnerStatus
+from apviso.protocol.states import RunnerStatus, Silence
 from apviso.protocol.webhooks import WebhookEvent
 from apviso.protocol.wire import format_instant
 
@@ -30,7 +30,9 @@ _SUBJECTS = {
 def names_of(type_: str, data: Mapping[str, Any]) -> list[Names]:
     """The messages that this event becomes; none where nobody can subscribe to it."""
     if type_ == "runner.online":
-        was_ill = data.get("previousStatus") in (RunnerStatus.DEGRADED, RunnerStatus.OFFLINE)
+        # One that has just enrolled was offline as well, and has nothing to recover from.
+        is_new = Silence.NEVER_CONTACTED in data.get("previousReasons", ())
+        was_ill = data.get("previousStatus") in (RunnerStatus.DEGRADED, RunnerStatus.OFFLINE) and not is_new
         online = (WebhookEvent.RUNNER_ONLINE,)
         return [(WebhookEvent.RUNNER_RECOVERED, *online) if was_ill else online]
     if type_ == "scan.preflight_failed":

@@ -26,13 +26,12 @@ from apviso.server.webhooks.destination import Policy
 from apviso.server.webhooks.ending import end
 from apviso.server.webhooks.facts import Claimed, Kind, Outcome
 from apviso.server.webhooks.notifying import Services
+from apviso.server.webhooks.places import MOST_AT_ONCE, Places
 from apviso.server.webhooks.retries import Verdict, after
 from apviso.server.webhooks.sending import Sender
 from apviso.server.webhooks.signing import headers, in_force
 
 log = structlog.get_logger("apviso.webhooks")
-# Messages under way in this process, and of them to one receiver.
-MOST_AT_ONCE, MOST_TO_ONE = 64, 4
 # Longer than any attempt takes, its writing down included: who dies while sending is relieved after it.
 LEASE = timedelta(seconds=90)
 # The timed duties wake whoever sends; this is for the hint that was lost.
@@ -54,6 +53,7 @@ class Desk:
     plant: Resources
     sender: Sender
     services: Services
+    places: Places = field(default_factory=Places)
     under_way: dict[asyncio.Task[None], Claimed] = field(default_factory=dict)
     # Numbers of those whose receiver has not answered yet.
     unanswered: set[int] = field(default_factory=set)
@@ -65,10 +65,10 @@ class Desk:
         if free <= 0:
             return []
         async with self.plant.database.reading() as work:
-            due = await store.list_due(work, [webhook for webhook, number in load.items() if number >= MOST_TO_ONE], free)
+            due = await store.list_due(work, self.places.full(load), free)
         numbers: list[int] = []
         for number, webhook_id in due:
-            if len(numbers) < free and load[webhook_id] < MOST_TO_ONE:
+            if self.places.has_room(webhook_id, load):
                 load[webhook_id] += 1
                 numbers.append(number)
         if not numbers:
@@ -84,6 +84,7 @@ class Desk:
             outcome = await self._attempt(claimed)
             self.unanswered.discard(claimed.number)
             seconds = time.perf_counter() - began
+            self.places.note(claimed.webhook_id, seconds)
 
             async def unit() -> Verdict | None:
                 async with self.plant.database.writing() as work:

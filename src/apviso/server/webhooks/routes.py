@@ -40,7 +40,7 @@ from apviso.server.errors import (
 )
 from apviso.server.idempotency import Idempotent
 from apviso.server.organizations import store as organizations
-from apviso.server.paging import Paged
+from apviso.server.paging import Paged, Scrolled
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.signals import DELIVERIES
 from apviso.server.stream import store as stream
@@ -53,6 +53,7 @@ from apviso.server.webhooks.signing import SECRET_BYTES, rotated, secret_of
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RateLimited)
 CHANGE = (*DENIED, MalformedJson, BodyTooLarge, InvalidFields)
+SENDING = (*DENIED, InvalidFields, WebhookNotFound, AlreadyIssued, IdempotencyKeyReused)
 MOST_WEBHOOKS = 20
 DISABLED_BY_HAND = "An administrator disabled it."
 NEW_EXAMPLE = {"url": "https://hooks.example.com/apviso", "events": ["runner.offline", "runner.recovered", "scan.failed"]}
@@ -145,42 +146,54 @@ async def rotate_webhook_secret(id: str, caller: Administrator, work: Writing, p
     return IssuedWebhook(webhook=(await store.get(work, caller.organization_id, id)).shown, secret=secret)
 
 
-@router.post("/{id}/test", status_code=202, responses=responses(*DENIED, WebhookNotFound))
-async def send_test_event(id: str, caller: Administrator, work: Writing) -> DeliveryAnswer:
+@router.post("/{id}/test", status_code=202, responses=responses(*SENDING))
+async def send_test_event(id: str, caller: Administrator, work: Writing, once: Idempotent) -> DeliveryAnswer:
     """Send one message `webhook.test`, once, also where the webhook is disabled. How it went is in the log of deliveries."""
-    known = await store.get(work, caller.organization_id, id)
-    body = payload(TEST_EVENT, work.now, {"webhookId": known.shown.id})
-    message = Message(TEST_EVENT, "webhook", work.now, body, work.now, is_ordered=False)
-    (delivery_id,) = await store.enqueue(work, known.shown.id, [message])
-    work.hints.add(DELIVERIES)
-    return DeliveryAnswer(delivery=await store.get_delivery(work, known.shown.id, delivery_id))
+
+    async def send() -> DeliveryAnswer:
+        known = await store.get(work, caller.organization_id, id)
+        body = payload(TEST_EVENT, work.now, {"webhookId": known.shown.id})
+        message = Message(TEST_EVENT, "webhook", work.now, body, work.now, is_ordered=False)
+        (delivery_id,) = await store.enqueue(work, known.shown.id, [message])
+        work.hints.add(DELIVERIES)
+        return DeliveryAnswer(delivery=await store.get_delivery(work, known.shown.id, delivery_id))
+
+    return await once.create(DeliveryAnswer, send)
 
 
 @router.get("/{id}/deliveries", responses=responses(*DENIED, WebhookNotFound, InvalidFields))
 async def list_webhook_deliveries(
-    id: str, caller: Administrator, work: Reading, page: Paged, status: Annotated[DeliveryStatus | None, Query()] = None
+    id: str, caller: Administrator, work: Reading, page: Scrolled, status: Annotated[DeliveryStatus | None, Query()] = None
 ) -> DeliveryList:
     """What is to be sent, and what was sent in the last week, newest first."""
     known = await store.get(work, caller.organization_id, id)
-    deliveries, total = await store.list_log(work, known.shown.id, status, page)
-    return DeliveryList(deliveries=deliveries, **page.counted(total))
+    deliveries, total, after = await store.list_log(work, known.shown.id, status, page)
+    return DeliveryList(deliveries=deliveries, next_cursor=after, **page.counted(total))
 
 
 @router.post(
-    "/{id}/deliveries/{deliveryId}/replay",
-    status_code=202,
-    responses=responses(*DENIED, WebhookNotFound, WebhookDeliveryNotFound, WebhookDisabled),
+    "/{id}/deliveries/{deliveryId}/replay", status_code=202, responses=responses(*SENDING, WebhookDeliveryNotFound, WebhookDisabled)
 )
-async def replay_webhook_delivery(id: str, deliveryId: str, caller: Administrator, work: Writing) -> DeliveryAnswer:  # noqa: N803
+async def replay_webhook_delivery(
+    id: str,
+    deliveryId: str,  # noqa: N803
+    caller: Administrator,
+    work: Writing,
+    once: Idempotent,
+) -> DeliveryAnswer:
     """Send a message again, with the same id and body; one that waits for its next attempt is sent now."""
-    known = await store.get(work, caller.organization_id, id, for_change=True)
-    if not known.shown.enabled:
-        raise WebhookDisabled
-    delivery = await store.get_delivery(work, known.shown.id, deliveryId)
-    await store.send_again(work, known.shown.id, delivery.id)
-    await _record(work, caller, "webhook.delivery_replayed", known.shown.id, delivery=delivery.id)
-    work.hints.add(DELIVERIES)
-    return DeliveryAnswer(delivery=await store.get_delivery(work, known.shown.id, delivery.id))
+
+    async def send() -> DeliveryAnswer:
+        known = await store.get(work, caller.organization_id, id, for_change=True)
+        if not known.shown.enabled:
+            raise WebhookDisabled
+        delivery = await store.get_delivery(work, known.shown.id, deliveryId)
+        await store.send_again(work, known.shown.id, delivery.id)
+        await _record(work, caller, "webhook.delivery_replayed", known.shown.id, delivery=delivery.id)
+        work.hints.add(DELIVERIES)
+        return DeliveryAnswer(delivery=await store.get_delivery(work, known.shown.id, delivery.id))
+
+    return await once.create(DeliveryAnswer, send)
 
 
 def policy_of(plant: Resources) -> Policy:

@@ -24,8 +24,8 @@ CONNECT_SECONDS, NAME_SECONDS = 5.0, 5.0
 MOST_BYTES, REST_SECONDS = 4096, 1.0
 # A receiver whose first address does not answer may do so at another.
 MOST_ADDRESSES = 3
-# Name servers that do not answer hold a thread each.
-NAMES_AT_ONCE = 8
+# A name server that does not answer holds a thread, for longer than anybody waits for it; one name holds one, however often it is asked.
+NAMES_AT_ONCE = 64
 
 
 class Sender:
@@ -36,6 +36,7 @@ class Sender:
         if custom_ca is not None:
             self._trust.load_verify_locations(cafile=custom_ca)
         self._names = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="webhook-names")
+        self._asked: dict[str, asyncio.Future[Sequence[Address]]] = {}
 
     def close(self) -> None:
         self._names.shutdown(wait=False, cancel_futures=True)
@@ -76,10 +77,23 @@ class Sender:
             return [goal.place.address]
         try:
             async with asyncio.timeout(NAME_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self._names, _look_up, goal.place.host)
+                found = await asyncio.shield(self._look_up(goal.place.host))
         except (TimeoutError, OSError):
             return []
         return list(dict.fromkeys(found))
+
+    def _look_up(self, host: str) -> asyncio.Future[Sequence[Address]]:
+        """The look that is under way already, or a new one."""
+        if host not in self._asked:
+            looking = asyncio.get_running_loop().run_in_executor(self._names, _look_up, host)
+            self._asked[host] = looking
+            looking.add_done_callback(lambda done: self._over(host, done))
+        return self._asked[host]
+
+    def _over(self, host: str, done: asyncio.Future[Sequence[Address]]) -> None:
+        del self._asked[host]
+        if not done.cancelled():
+            done.exception()  # nobody may be waiting for it any more
 
     async def _post(self, goal: HttpUrl, address: Address, headers: Mapping[str, str], body: bytes, now: datetime) -> Outcome:
         url = httpx2.URL(goal.text)

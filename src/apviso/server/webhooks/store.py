@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import uuid_utils
+from pydantic import Field, TypeAdapter
 from sqlalchemy import ColumnElement, and_, delete, exists, false, func, insert, not_, or_, select, update
 from sqlalchemy.orm import aliased
 
@@ -15,7 +16,7 @@ from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import DeliveryRow, OrganizationRow, StreamRow, WebhookRow
 from apviso.server.errors import WebhookDeliveryNotFound, WebhookNotFound
-from apviso.server.paging import Page
+from apviso.server.paging import Page, cursor_at, place_of
 from apviso.server.webhooks.facts import Claimed, Endpoint, Kind, Known, Message, Sealed
 from apviso.server.webhooks.flapping import Told
 from apviso.server.webhooks.records import delivery_of, endpoint_of, kept, known_of, sealed_of
@@ -324,16 +325,22 @@ async def note_well(work: Work, webhook_id: str) -> None:
 # ---- the log
 
 
-async def list_log(work: Work, webhook_id: str, status: DeliveryStatus | None, page: Page) -> tuple[list[Delivery], int]:
-    """Newest first, and how many there are."""
+_PLACE = TypeAdapter(tuple[Annotated[int, Field(ge=0, le=2**63 - 1)]])
+
+
+async def list_log(work: Work, webhook_id: str, status: DeliveryStatus | None, page: Page) -> tuple[list[Delivery], int, str | None]:
+    """Newest first, how many there are, and where the list goes on."""
     wanted = [DeliveryRow.webhook_id == webhook_id]
     if status is not None:
         wanted.append(DeliveryRow.status == status)
     total = await work.db.scalar(select(func.count()).select_from(DeliveryRow).where(*wanted))
+    if page.cursor is not None:
+        wanted.append(DeliveryRow.number < place_of(page.cursor, _PLACE)[0])
     rows = await work.db.execute(
-        select(DeliveryRow.__table__).where(*wanted).order_by(DeliveryRow.number.desc()).offset(page.offset).limit(page.limit)
+        select(DeliveryRow.__table__).where(*wanted).order_by(DeliveryRow.number.desc()).offset(page.offset).limit(page.fetched)
     )
-    return [delivery_of(row) for row in rows], total or 0
+    shown, after = page.cut(rows.all(), lambda row: cursor_at(row.number))
+    return [delivery_of(row) for row in shown], total or 0, after
 
 
 async def get_delivery(work: Work, webhook_id: str, delivery_id: str) -> Delivery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from apviso.server.db.schema import Table
+from apviso.server.db.schema import METADATA
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata, render_as_batch=True)
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 context.run_migrations()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from apviso.server.db.schema import UtcTime
+from apviso.server.db.base import UtcTime
 
 revision = "0002"
 down_revision = "0001"

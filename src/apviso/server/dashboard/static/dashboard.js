@@ -1,0 +1,194 @@
+// What makes a page move: ages that tick, changes that arrive in place, dialogs, copying, keys. Without it every page works all the same.
+const EVENTS_APART_MS = 700; // a page is fetched anew at most this often
+const BEATS_APART_MS = 5000; // what no event tells (a last contact) is fetched this often while the page is seen
+const page = document.body.dataset;
+const kinds = page.live.split(" ").filter(Boolean);
+const ahead = Date.parse(page.now) - Date.now(); // the server's clock counts
+document.documentElement.classList.add("has-script");
+
+// Ages
+
+function age(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) if (whole >= size) return `${Math.floor(whole / size)} ${unit}`;
+  return `${whole} s`;
+}
+
+function tick() {
+  const now = Date.now() + ahead;
+  for (const time of document.querySelectorAll("time[data-age], time[data-until]")) {
+    const seconds = (now - Date.parse(time.dateTime)) / 1000;
+    const text = "age" in time.dataset ? age(seconds) : seconds >= 0 ? "now" : `in ${age(-seconds)}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+setInterval(tick, 1000);
+
+// Changes in place: the page is fetched again, and what differs is taken over, element by element
+
+let wanted = null;
+let fetching = false;
+let last = 0;
+
+function want() {
+  // What has ended does not change any more.
+  if (wanted !== null || document.visibilityState === "hidden" || document.querySelector("#main [data-settled]")) return;
+  wanted = setTimeout(refresh, Math.max(0, last + EVENTS_APART_MS - Date.now()));
+}
+
+async function refresh() {
+  wanted = null;
+  if (fetching || document.querySelector("dialog[open]")) return void setTimeout(want, EVENTS_APART_MS);
+  fetching = true;
+  last = Date.now();
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect") return void location.reload(); // signed out meanwhile
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const [here, there] = [document.getElementById("main"), fresh.getElementById("main")];
+    there?.querySelector(".said")?.remove();
+    if (here && there) take(here, there);
+    document.title = fresh.title;
+    tick();
+    document.dispatchEvent(new Event("refreshed"));
+  } catch {
+    // The server is away; the stream connects again, and with it comes the next look.
+  } finally {
+    fetching = false;
+  }
+}
+
+const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.id : "");
+const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+
+function take(here, there) {
+  if (here.isEqualNode(there)) return;
+  if (here.dataset && "keep" in here.dataset) return; // its own script looks after it
+  if (here.nodeType !== Node.ELEMENT_NODE) {
+    if (here.nodeValue !== there.nodeValue) here.nodeValue = there.nodeValue;
+    return;
+  }
+  if (here.matches("input, select, textarea")) return; // what somebody is writing stays
+  for (const { name, value } of [...there.attributes]) if (here.getAttribute(name) !== value) here.setAttribute(name, value);
+  for (const { name } of [...here.attributes]) if (!there.hasAttribute(name) && name !== "open" && name !== "class") here.removeAttribute(name);
+  if (here.matches("tr[id], li[id], p[id]") && told(here) !== told(there)) glow(here);
+  const named = new Map([...here.children].filter((one) => one.id).map((one) => [one.id, one]));
+  let at = here.firstChild;
+  for (const node of [...there.childNodes]) {
+    const known = keyOf(node) ? named.get(node.id) : at && alike(at, node) ? at : null;
+    if (known && alike(known, node)) {
+      if (known === at) at = at.nextSibling;
+      else here.insertBefore(known, at);
+      take(known, node);
+    } else {
+      here.insertBefore(document.importNode(node, true), at);
+    }
+  }
+  while (at) {
+    const next = at.nextSibling;
+    if (!(at.dataset && "keep" in at.dataset)) at.remove();
+    at = next;
+  }
+}
+
+// What an element says, but for ages and charts: those move all the time, and that is no news.
+function told(element) {
+  const copy = element.cloneNode(true);
+  for (const moving of copy.querySelectorAll("time, svg")) moving.remove();
+  return copy.textContent.replace(/\s+/g, " ");
+}
+
+function glow(element) {
+  element.classList.remove("changed");
+  void element.offsetWidth; // begins the animation anew
+  element.classList.add("changed");
+}
+
+if (kinds.length) {
+  const stream = new EventSource("/live");
+  let wasCutOff = false;
+  stream.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    document.dispatchEvent(new CustomEvent("happened", { detail: event }));
+    if (kinds.includes(event.type.split(".")[0])) want();
+  };
+  stream.onerror = () => (wasCutOff = true);
+  stream.onopen = () => wasCutOff && want();
+  setInterval(want, BEATS_APART_MS);
+  document.addEventListener("visibilitychange", want);
+  addEventListener("pagehide", () => stream.close());
+}
+
+// Questions in a dialog: the page behind the link, without leaving this one
+
+document.addEventListener("click", async (click) => {
+  const link = click.target.closest("a[data-dialog]");
+  if (!link || click.ctrlKey || click.metaKey || click.shiftKey) return;
+  click.preventDefault();
+  const answer = await fetch(link.href).catch(() => null);
+  if (!answer?.ok || answer.redirected) return void (location.href = link.href);
+  const asked = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
+  const dialog = document.createElement("dialog");
+  dialog.append(...[...asked.childNodes].map((node) => document.importNode(node, true)));
+  const title = dialog.querySelector("h1");
+  if (title) {
+    title.id = "dialog-title";
+    dialog.setAttribute("aria-labelledby", title.id);
+  }
+  dialog.addEventListener("click", (inside) => {
+    const leave = inside.target.closest("a.button");
+    if (!leave) return;
+    inside.preventDefault();
+    dialog.close();
+  });
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    link.focus();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+// Menus of rows close when somebody does something else
+
+document.addEventListener("click", (click) => {
+  for (const menu of document.querySelectorAll(".menu details[open]")) if (!menu.contains(click.target) || click.target.closest("a")) menu.open = false;
+});
+
+// Copying
+
+document.addEventListener("click", async (click) => {
+  const button = click.target.closest("[data-copy]");
+  if (!button) return;
+  const text = button.parentElement.querySelector("pre, code").textContent;
+  const said = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(button.parentElement.querySelector("pre, code"));
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = said), 1500);
+});
+
+// Forms that filter search while one types
+
+for (const form of document.querySelectorAll("form.filters:not([data-while-typing])")) {
+  form.addEventListener("change", () => form.requestSubmit());
+}
+
+// And those that do so in place, while one writes
+
+for (const form of document.querySelectorAll("form[data-while-typing]")) {
+  let pause = 0;
+  form.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+      history.replaceState(null, "", `?${asked}`);
+      refresh();
+    }, 200);
+  });
+}
