@@ -232,7 +232,7 @@ def run(ground: Ground, seed: str, minutes: float, wanted: Sequence[str], tell: 
                         return summary
                 try:
                     tell(str(done := campaign.strike(FAULTS[deck.pop()])))
-                except (AssertionError, OSError, httpx2.HTTPError, subprocess.SubprocessError) as error:
+                except (AssertionError, OSError, RuntimeError, httpx2.HTTPError, psutil.Error, subprocess.SubprocessError) as error:
                     summary.last.append(Problem(Kind.LOSS, f"the installation was broken: {error}"))
                     tell(f"      the installation was broken: {error}")
                     break
