@@ -5,7 +5,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup image-python demo test test-faults bench check lint types contracts docs lock clean
+.PHONY: help setup image-python demo test test-faults screenshots bench check lint types contracts docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ test: setup ## Run every test that needs no more than this machine
 # Also: FAULTS_SEED (of an earlier run), FAULTS_ONLY (names of faults), FAULTS_DATABASES (sqlite or postgresql).
 test-faults: setup ## Break a whole installation for FAULTS_MINUTES (10) in every way, and tell what was lost
 	$(BIN)/python -m tests.faults.campaign
+
+screenshots: setup ## Make the pictures in docs/screenshots anew
+	APVISO_KEEP_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 bench: setup ## Measure the control plane, containers and guard beside their peers and limits (some 20 minutes)
 	$(BIN)/python -m benchmarks

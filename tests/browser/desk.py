@@ -46,7 +46,7 @@ class Desk:
     cookies: list[Any] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def sign_up(self) -> None:
+    def sign_up(self, email: str = "ada@acme.example", name: str = "Ada") -> None:
         """Become the owner by the link that the server printed, through the form."""
         log = self.installation.folder / "server.log"
         # It answers a moment before it prints.
@@ -56,8 +56,8 @@ class Desk:
         page.goto(found[0])
         if page.get_by_label("Organization").count():
             page.get_by_label("Organization").fill("Acme")
-        page.get_by_label("E-mail address").fill("ada@acme.example")
-        page.get_by_label("Name", exact=True).fill("Ada")
+        page.get_by_label("E-mail address").fill(email)
+        page.get_by_label("Name", exact=True).fill(name)
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_label("Password again").fill(PASSWORD)
         page.get_by_role("button", name="Create owner and sign in").click()

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.browser.desk import Desk, barriers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-PAGES = ("/", "/runners", "/runners/add", "/findings", "/schedules", "/schedules/add")
+PAGES = ("/", "/runners", "/runners/add", "/targets", "/targets/add", "/scans", "/findings", "/schedules", "/schedules/add")
 PHONE = {"width": 390, "height": 844}
 
 

@@ -9,9 +9,10 @@ from apviso.protocol.findings import DayOfFindings, FindingCounts
 from apviso.protocol.readiness import CheckCode, WaitingFor
 from apviso.protocol.scans import Load
 from apviso.protocol.schedules import RunOutcome
-from apviso.protocol.states import AdminState, LicenseState, RunnerStatus, ScanStatus, Severity, Visibility
+from apviso.protocol.states import AdminState, Fault, LicenseState, RunnerStatus, ScanStatus, Severity, Silence, Visibility
 from apviso.server.dashboard.attention import Seen, rows, verdict
 from apviso.server.dashboard.charts import load_chart, top_of, trend_chart
+from apviso.server.dashboard.runner_words import REASONS
 from apviso.server.openapi_examples import (
     API_KEY,
     CHECK,
@@ -149,3 +150,11 @@ def test_charts_stand_on_their_ground_and_keep_to_their_top() -> None:
 def test_charts_of_nothing_are_flat() -> None:
     assert load_chart([]).most_running == 0
     assert trend_chart([]).bars == []
+
+
+def test_every_reason_of_a_runner_has_its_words_and_its_fix() -> None:
+    assert set(REASONS) == {*Fault, *Silence}
+    row = rows(
+        Seen(CALM, runners=[RUNNER_SHOWN.model_copy(update={"status": RunnerStatus.OFFLINE, "status_reasons": ["said_goodbye"]})]), NOW
+    )[0]
+    assert (row.why, row.fix) == ("Shut down.", REASONS[Silence.SAID_GOODBYE][1])

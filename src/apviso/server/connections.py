@@ -84,15 +84,18 @@ class Connection(HttpToolsProtocol):
             return
         self._expect()
 
-    # The parts of a request, as they come
+    # The parts of a request, as they come: each heartbeat passes here, so nothing is called that need not be
 
     def on_message_begin(self) -> None:
-        self._enter(_Part.HEAD)
+        if self._deadline is not None:
+            self._expect_nothing()
+        self._part = _Part.HEAD
         self._bare_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if max(self._bare_bytes, self._latest_bytes) > self.bounds.head_bytes and self._head_bytes() > self.bounds.head_bytes:
+        most = self.bounds.head_bytes
+        if (self._latest_bytes > most or self._bare_bytes > most) and self._head_bytes() > most:
             self._refuse(self._too_large())
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse("This server speaks HTTP/1.1 and HTTP/1.0.")
@@ -102,14 +105,18 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         # What comes after the body is none of the headers that the application has been given.
         self.headers = []
-        self._enter(_Part.BODY)
+        if self._deadline is not None:
+            self._expect_nothing()
+        self._part = _Part.BODY
 
     def on_body(self, body: bytes) -> None:
         self._bare_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._enter(_Part.NOTHING)
+        if self._deadline is not None:
+            self._expect_nothing()
+        self._part = _Part.NOTHING
         super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -152,10 +159,6 @@ class Connection(HttpToolsProtocol):
         return self._part is _Part.BODY and not self.cycle.response_started and not self.pipeline
 
     # Clocks
-
-    def _enter(self, part: _Part) -> None:
-        self._expect_nothing()
-        self._part = part
 
     def _expect(self) -> None:
         """Start the clock of the part that is still to come, where it does not run yet: bytes that trickle in do not wind it up."""

@@ -65,7 +65,7 @@ async def test_list_shows_what_fits_its_filters_in_its_order(case: Case, owner: 
     assert "/findings/status" not in forms_of((await viewer.get(ALL)).text)
 
 
-async def test_files_hold_what_the_list_shows(case: Case, owner: Visitor) -> None:
+async def test_files_hold_what_the_list_shows_to_its_organization(case: Case, owner: Visitor, other: Organization, plane: Plane) -> None:
     table, document = (
         await owner.get("/findings/export.csv?severity=low"),
         await owner.get("/findings/export.json?severity=high&severity=low"),
@@ -77,6 +77,10 @@ async def test_files_hold_what_the_list_shows(case: Case, owner: Visitor) -> Non
     assert [one["title"] for one in json.loads(document.text)["findings"]] == ["Reflected XSS", "Missing HSTS"]
     assert document.headers["content-type"] == "application/json"
     assert json.loads((await owner.get("/findings/export.json?q=nothing+of+that")).text) == {"findings": []}
+    stranger, path = await visitor(plane, other.id), f"/findings/{(await ids(case))['Reflected XSS']}"
+    assert (await stranger.get(path)).status_code == 404
+    assert titles((await stranger.get(ALL)).text) == []
+    assert json.loads((await stranger.get("/findings/export.json")).text) == {"findings": []}
 
 
 async def test_finding_shows_evidence_as_text_and_takes_a_status_with_its_end(case: Case, owner: Visitor, viewer: Visitor) -> None:
@@ -133,11 +137,3 @@ async def test_whatever_a_scanned_site_wrote_is_text(acme: Organization, runner:
         assert not any(mark in page for mark in ("\u202e", "\x1b", "\u2066")), path
     shown = (await owner.get(f"/findings/{finding['id']}")).text
     assert shown.count("&lt;img src=x onerror=alert(1)&gt;{{ 7 * 7 }}⟨U+202E⟩evil␛[31m") >= 9
-
-
-async def test_other_organizations_finding_is_not_there(case: Case, other: Organization, plane: Plane) -> None:
-    stranger, path = await visitor(plane, other.id), f"/findings/{(await ids(case))['Reflected XSS']}"
-
-    assert (await stranger.get(path)).status_code == 404
-    assert titles((await stranger.get(ALL)).text) == []
-    assert json.loads((await stranger.get("/findings/export.json")).text) == {"findings": []}

@@ -6,21 +6,14 @@ import html
 import re
 from datetime import timedelta
 
-import pytest
-from typer.testing import CliRunner
-
-from apviso.cli import app
-from apviso.server.dashboard.rendering import environment
 from tests.server.database.crowd import crowd, put
+from tests.server.scans.test_quarantine import SAID, quarantined
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner, register
 from tests.support.visitors import Visitor, forms_of
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
-# How the product is called in the commands, the unit and the files that a page shows.
-COMMAND = re.compile(r"(?:^|[/ =])(?:apviso|apviso-runner:\S+|--no-TTY runner) ((?:register|run|doctor|scanners)\b.*)$")
-ARGUMENTS = re.compile(r"^ *(?:args: \[(.*)\]|command: (\w+))$")
 TOKEN = re.compile(r"apve_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}")
 
 
@@ -93,6 +86,24 @@ async def test_page_of_a_runner_says_all_that_is_known_of_it(
     assert "Who did what to it" in page
     assert "Who did what to it" not in looked
     assert "Resume runner" not in looked
+
+
+async def test_page_shows_the_evidence_against_a_runner_that_is_kept_from_scans(acme: Organization, owner: Visitor, clock: Clock) -> None:
+    clock.pass_by(seconds=200)
+    runner = await acme.runner("hole")
+    await quarantined(acme, runner, clock)
+    twin = Runner(acme.client, runner.id, runner.token)
+    for machine in (runner, twin, runner, twin):
+        clock.pass_by(seconds=8)
+        await machine.beat()
+
+    page = html.unescape((await owner.get(f"/runners/{runner.id}")).text)
+
+    assert "it failed its scans at once" in page
+    assert page.count(SAID) >= 3
+    assert "Several machines use its identity" in page
+    assert twin.boot_id in page
+    assert "What was wanted of it" in page
 
 
 async def test_questions_say_with_numbers_what_will_happen_and_do_it(acme: Organization, runner: Runner, owner: Visitor) -> None:
@@ -170,20 +181,6 @@ async def test_token_is_on_one_page_alone_and_in_no_command(acme: Organization, 
     assert (refused.status_code, "at most 120" in refused.text) == (422, True)
 
 
-async def test_every_command_of_the_page_is_one_of_the_product(acme: Organization, owner: Visitor) -> None:
-    blocks = re.findall(r"<pre[^>]*>(.*?)</pre>", (await owner.get("/runners/add")).text, re.DOTALL)
-    lines = [line for block in blocks for line in html.unescape(block).splitlines()]
-    asked = [found[1] for line in lines if (found := COMMAND.search(line))] + [
-        (found[1] or found[2]).replace(",", "") for line in lines if (found := ARGUMENTS.search(line))
-    ]
-
-    assert {words.split()[0] for words in asked} == {"register", "run", "doctor", "scanners"}
-    for words in asked:
-        # A name or an option that is none is refused before the help is shown.
-        told = CliRunner().invoke(app, [*words.split(), "--help"])
-        assert told.exit_code == 0, (words, told.output)
-
-
 async def test_page_of_a_token_turns_into_the_runner_that_came_with_it(
     acme: Organization, owner: Visitor, clock: Clock, plane: Plane
 ) -> None:
@@ -236,11 +233,3 @@ async def test_hostile_words_of_a_runner_are_text_on_every_page(acme: Organizati
         assert "<img" not in answer.text, address
         assert not {"\u202e", "\x1b"}.intersection(answer.text), address
         assert long not in answer.text, address
-
-
-def test_files_for_deployment_are_what_the_page_shows(request: pytest.FixtureRequest) -> None:
-    for name in ("compose.yaml", "apviso-runner.service", "kubernetes.yaml"):
-        template = environment().get_template(f"runners/how/{name}.j2")
-        shown = html.unescape(template.render(url="https://apviso.example.com", version="0.1.0", file_name="prod-runner-1"))
-
-        assert (request.config.rootpath / "deploy" / "runner" / name).read_text(encoding="utf-8") == shown + "\n", name

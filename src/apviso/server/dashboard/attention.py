@@ -14,26 +14,18 @@ from apviso.protocol.readiness import CheckCode, Readiness
 from apviso.protocol.runners import Runner
 from apviso.protocol.scans import Scan
 from apviso.protocol.schedules import RunOutcome, Schedule
-from apviso.protocol.states import BLOCKING_FAULTS, VISIBILITIES_NEEDING_PROOF, AdminState, Fault, LicenseState, RunnerStatus
+from apviso.protocol.states import BLOCKING_FAULTS, VISIBILITIES_NEEDING_PROOF, AdminState, LicenseState, RunnerStatus
 from apviso.protocol.targets import Target
 from apviso.protocol.webhooks import Webhook
 from apviso.server.dashboard.rendering import age, words
+from apviso.server.dashboard.runner_words import REASONS
+from apviso.server.dashboard.scan_words import ENDINGS
 
 # Of one kind; the rest is one row.
 MOST_ROWS = 5
 FAILURES_FOR, NEW_FOR = timedelta(days=1), timedelta(days=7)
 KEY_ENDS_WITHIN, LICENSE_ENDS_WITHIN = timedelta(days=14), timedelta(days=30)
-START = "Start `apviso run` on its host; `apviso doctor` there says what is wrong."
 DOCTOR = "Run `apviso doctor` on its host, and follow its next steps."
-_FIXES = {
-    Fault.DUPLICATE_IDENTITY: "Two hosts use its token: stop one of them, and enroll it anew.",
-    Fault.VERSION_UNSUPPORTED: "Update it: this version gets no scans.",
-    Fault.VERSION_DEPRECATED: "Update it before this version gets no scans any more.",
-    Fault.ENGINE_UNREACHABLE: "Start its container engine.",
-    Fault.DISK_LOW: "Free space on its disk.",
-    Fault.CLOCK_SKEW: "Set its clock: let it follow a time server.",
-    Fault.PROVIDER_UNCONFIGURED: "Give it the key of a model provider, in its own configuration.",
-}
 # What ends by itself is no news while it lasts.
 _PASSING = frozenset(
     {
@@ -142,7 +134,7 @@ def _of_queue(seen: Seen) -> Iterator[Row]:
         assert waiting is not None
         fix = next((check.fix for check in waiting.checks if check.code is code), None) or ""
         subject = seen.names.get(first.target_id, "A scan") if count == 1 else f"{count} scans"
-        address, action = (f"/scans/{first.id}", "Open scan") if count == 1 else ("/scans?status=queued", "Open queue")
+        address, action = (f"/scans/{first.id}", "Open scan") if count == 1 else ("/scans?status=pending_runner", "Open queue")
         yield Row(f"queue-{code}", "bad", "blocked", subject, f"Cannot start: {waiting.reason}", fix, address, action)
 
 
@@ -157,25 +149,27 @@ def _of_runners(seen: Seen) -> Iterator[Row]:
 
 def _rank(runner: Runner) -> tuple[int, str, str, str, str]:
     """Rank, tone, state, reason and fix."""
-    reason = runner.status_reasons[0] if runner.status_reasons else ""
+    code = runner.status_reasons[0] if runner.status_reasons else ""
     if runner.admin_state is AdminState.QUARANTINED:
         why = runner.admin_note or "It was put under quarantine and gets no scans."
         return 0, "bad", "quarantined", why, "Look at its host, then resume it."
+    why, fix = REASONS.get(code, (words(code) or "no contact", DOCTOR))
     if runner.status is RunnerStatus.OFFLINE:
-        return 1, "bad", "offline", f"{words(reason).capitalize()}." if reason else "No contact.", START
-    fault = Fault(reason) if reason in set(Fault) else None
-    fix = DOCTOR if fault is None else _FIXES.get(fault, DOCTOR)
-    said = words(reason).capitalize()
-    if fault in BLOCKING_FAULTS:
-        return 2, "bad", "degraded", f"{said}; it gets no scans.", fix
-    return 3, "warn", "degraded", f"{said}.", fix
+        return 1, "bad", "offline", f"{_sentence(why)}.", fix
+    if code in BLOCKING_FAULTS:
+        return 2, "bad", "degraded", f"{_sentence(why)}; it gets no scans.", fix
+    return 3, "warn", "degraded", f"{_sentence(why)}.", fix
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _of_failures(seen: Seen, now: datetime) -> Iterator[Row]:
     lately = [scan for scan in seen.failed if scan.finished_at is not None and now - scan.finished_at <= FAILURES_FOR]
     lately.sort(key=lambda scan: scan.finished_at or now, reverse=True)
     for scan in lately[:MOST_ROWS]:
-        why = scan.status_reason or f"{words(scan.end_reason or 'failed').capitalize()}."
+        why = scan.status_reason or (scan.end_reason and ENDINGS.get(scan.end_reason)) or "It failed."
         target = seen.names.get(scan.target_id, "A scan")
         yield Row(
             f"scan-{scan.id}", "warn", "failed", target, why, "See what went wrong, then start it again.", f"/scans/{scan.id}", "Open scan"
@@ -192,7 +186,14 @@ def _of_targets(seen: Seen) -> Iterator[Row]:
         lasts = "The proof of control is missing now" if target.verified else "Control is not proved"
         why = f"{lasts}: {target.verification_error}"
         yield Row(
-            f"target-{target.id}", "warn", "no proof", target.domain, why, "Put the proof back.", f"/targets/{target.id}", "Open target"
+            f"target-{target.id}",
+            "warn",
+            "no proof",
+            target.domain,
+            why,
+            "Put the proof back.",
+            f"/targets/{target.id}/proof",
+            "See the proof",
         )
 
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from apviso.protocol.wire import format_instant
+from apviso.server.dashboard.runner_words import REASONS
 
 # Nothing from elsewhere, nothing written into a page that would run; a page of ours is in no frame.
 POLICY = (
@@ -91,7 +92,7 @@ def environment() -> Environment:
         finalize=plain,
     )
     env.filters |= {"age": age, "size": size, "number": number, "words": words, "moment": moment, "instant": format_instant, "coded": coded}
-    env.globals["static"] = static_address
+    env.globals |= {"static": static_address, "runner_reasons": REASONS}
     return env
 
 

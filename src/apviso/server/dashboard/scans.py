@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from apviso.client.calls import Answered, Call, segment
 from apviso.client.errors import ApvisoError, Conflict, Forbidden, InvalidRequest, LicenseRefused, NotYet
 from apviso.protocol.limits import PRESETS
-from apviso.protocol.reports import ReportDocument
+from apviso.protocol.reports import ReportComparison, ReportCoverage
 from apviso.protocol.scans import Attempt, NewScan, Scan
 from apviso.protocol.states import FINAL_STATUSES, ScanStatus
+from apviso.protocol.wire import Wire
 from apviso.server.dashboard.forms import errors_of
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.scan_words import ENDINGS, LEVELS, LONGEST_LINE, lines_of
@@ -36,6 +37,15 @@ Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Ids = Annotated[list[str], Query(max_length=FINDINGS_PER_PAGE)]
 
 
+class Outcome(Wire):
+    """What the page tells of a report; its findings are listed as they stand now."""
+
+    headline: str
+    summary: list[str]
+    coverage: ReportCoverage
+    comparison: ReportComparison | None
+
+
 @router.get("")
 async def list_scans(visitor: Visiting, status: str = "", target: str = "", page: int = 1) -> Response:
     wanted = ScanStatus(status) if status in set(ScanStatus) else None
@@ -53,13 +63,16 @@ async def show_scan(id: str, visitor: Visiting, attempt: Number = 0, page: int =
     attempts = await visitor.api.scans.attempts(id)
     shown = next((one for one in attempts if one.number == (attempt or scan.attempt)), attempts[-1] if attempts else None)
     findings = await visitor.api.scans.findings_page(id, max(1, page), FINDINGS_PER_PAGE)
-    report = await _report(visitor, id) if has_ended else None
+    report, why_none = await _report(visitor, id) if has_ended else (None, "")
+    is_settled = report is not None or bool(why_none)
     retested = (await visitor.api.scans.retest(id)) if scan.is_retest else None
     return visitor.page(
         "scans/one.html.j2",
-        live="" if has_ended else "scan finding",
+        live="" if is_settled else "scan finding report",
         scan=scan,
         has_ended=has_ended,
+        is_settled=is_settled,
+        why_none=why_none,
         attempts=attempts,
         shown=shown,
         findings=findings,
@@ -90,6 +103,7 @@ async def show_log(id: str, visitor: Visiting, attempt: Number = 0, after: Numbe
         after=after,
         last=log.last_seq,
         total=shown.last_seq if shown else 0,
+        missing_end=next((gap for gap in log.gaps if gap.count is None), None),
         per_page=LINES_PER_PAGE,
         level=level,
         levels=LEVELS,
@@ -156,8 +170,17 @@ def _file(id: str, kind: str) -> Call[Answered]:
     return Call("GET", path, lambda answered: answered, headers=(("accept", "*/*"),), seconds=REPORT_SECONDS)
 
 
-async def _report(visitor: Visitor, id: str) -> ReportDocument:
-    return ReportDocument.model_validate_json((await visitor.api.perform(_file(id, "json"))).content)
+async def _report(visitor: Visitor, id: str) -> tuple[Outcome | None, str]:
+    """The report, or why there will be none; neither while it is made."""
+    try:
+        answered = await visitor.api.perform(_file(id, "json"))
+    except NotYet:
+        return None, ""
+    except ApvisoError as error:
+        if error.code != "report_not_made":
+            raise
+        return None, error.detail
+    return Outcome.model_validate_json(answered.content), ""
 
 
 async def _retest_page(

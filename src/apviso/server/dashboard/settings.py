@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import timedelta
 
 from fastapi.responses import Response
@@ -59,7 +60,7 @@ async def show_me(visitor: Visiting, work: Reading) -> Response:
 async def change_password(posted: Posted, plant: Plant) -> Response:
     visitor, form = posted.visitor, posted.form
     try:
-        if form.raw("password") != form.raw("again"):
+        if not hmac.compare_digest(form.raw("password").encode(), form.raw("again").encode()):
             raise Declined("The two passwords differ.", "again")  # noqa: TRY301  # shown as the others are
         await people.change_password(plant, visitor.user, visitor.session, form.raw("old"), form.raw("password"), visitor.browser)
     except Declined as declined:

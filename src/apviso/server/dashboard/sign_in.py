@@ -152,7 +152,7 @@ async def set_up(request: Request, form: AnonymousForm, plant: Plant) -> Respons
 async def _use_link(plant: Resources, form: Form, browser: Browser, *, is_users: bool) -> Signed:
     """Raises Declined."""
     code, password = form.text("code"), form.raw("password")
-    if password != form.raw("again"):
+    if not hmac.compare_digest(password.encode(), form.raw("again").encode()):
         raise Declined("The two passwords differ.", "again")
     if is_users:
         return await signing_in.choose_password(plant, code, password, browser)
