@@ -66,7 +66,7 @@ def missing_parts() -> list[str]:
 
 @dataclass
 class EngineProcess:
-    """An engine in a folder of its own, which can be killed and started again."""
+    """An engine in a folder of its own, which can be stopped and started again."""
 
     folder: Path
     popen: subprocess.Popen[bytes]
@@ -75,9 +75,10 @@ class EngineProcess:
     def socket_file(self) -> Path:
         return self.folder / "docker.sock"
 
-    def kill(self) -> None:
-        self.popen.kill()
-        self.popen.wait(10)
+    def stop(self) -> None:
+        """As its service is stopped; its containers end with it."""
+        _end(self.popen)
+        _end_orphans(self.folder)
 
     def start(self) -> None:
         self.popen = _started(self.folder)

@@ -86,6 +86,7 @@ class Campaign:
 
     stage: Stage
     seed: str
+    requests: int
     summary: Summary = field(default_factory=Summary)
     _known: set[Problem] = field(default_factory=set)
     _uses: dict[str, list[Use]] = field(default_factory=dict)
@@ -99,7 +100,7 @@ class Campaign:
         number = len(self.summary.rounds) + 1
         began = random.Random(f"{self.seed}.{number}")
         scans = self.stage.start_scans()
-        holder = self._until_under_way(scans[0], began.randint(0, REQUESTS - 5))
+        holder = self._until_under_way(scans[0], began.randint(0, self.requests - 5))
         scene = Scene(self.stage, holder, scans, began)
         hold = began.uniform(*fault.holds)
         with fault.strike(scene):
@@ -195,9 +196,10 @@ class Ground:
     """What stages are built on: a database of this kind, a container engine or none, and the extras of `stage.opened` or not."""
 
     kind: databases.Kind
-    postgres: PostgresServer
+    postgres: PostgresServer | None = None
     has_extras: bool = False
     engine: ScanEngine | None = None
+    requests: int = REQUESTS
 
 
 @contextmanager
@@ -208,9 +210,9 @@ def on_new_stage(ground: Ground, seed: str) -> Iterator[Campaign]:
         if database is not None:
             database.execute("DROP DATABASE IF EXISTS control_plane WITH (FORCE)", "CREATE DATABASE control_plane TEMPLATE template0")
         own = Path(name).resolve()
-        with opened(own, database, seed, requests=REQUESTS, has_extras=ground.has_extras, engine=ground.engine) as stage:
+        with opened(own, database, seed, requests=ground.requests, has_extras=ground.has_extras, engine=ground.engine) as stage:
             stage.take_backup()
-            campaign = Campaign(stage, f"{seed}.{ground.kind}")
+            campaign = Campaign(stage, f"{seed}.{ground.kind}", ground.requests)
             yield campaign
             campaign.conclude()
 
@@ -230,7 +232,7 @@ def run(ground: Ground, seed: str, minutes: float, wanted: Sequence[str], tell: 
                         return summary
                 try:
                     tell(str(done := campaign.strike(FAULTS[deck.pop()])))
-                except (AssertionError, OSError, httpx2.HTTPError, subprocess.SubprocessError) as error:
+                except (AssertionError, OSError, RuntimeError, httpx2.HTTPError, psutil.Error, subprocess.SubprocessError) as error:
                     summary.last.append(Problem(Kind.LOSS, f"the installation was broken: {error}"))
                     tell(f"      the installation was broken: {error}")
                     break

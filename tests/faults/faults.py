@@ -163,10 +163,10 @@ def child_killed(word: str) -> Strike:
 
 
 @contextmanager
-def engine_killed(scene: Scene) -> Iterator[None]:
-    """The engine of both hosts, and with it the hold on all its containers."""
+def engine_restarted(scene: Scene) -> Iterator[None]:
+    """The engine of both hosts, and with it all their scans."""
     assert scene.stage.engine is not None
-    scene.stage.engine.process.kill()
+    scene.stage.engine.process.stop()
     yield
     scene.stage.engine.process.start()
 
@@ -330,7 +330,7 @@ FAULTS: dict[str, Fault] = {
         Fault("runner_stopped", runner_stopped),
         Fault("lid_closed", lid_closed, (0.5, 20)),
         Fault("scan_killed", child_killed("scan_program.py"), (0, 1), ENDED_EARLY, _has_processes),
-        Fault("engine_killed", engine_killed, fits=_has_engine),
+        Fault("engine_restarted", engine_restarted, fits=_has_engine),
         Fault("guard_killed", child_killed("guard_proxy.py"), (0, 1)),
         Fault("scan_cancelled", scan_cancelled, (0, 1), frozenset({"completed", "cancelled"})),
         Fault("runner_revoked", runner_revoked, (0.5, 3)),

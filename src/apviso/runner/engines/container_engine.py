@@ -59,6 +59,8 @@ class ContainerEngine:
         self._installation = installation
         self._facts: EngineFacts | None = None
         self._is_clean = False
+        # Containers that the engine was not there to remove.
+        self._owed: set[str] = set()
         self._sweeping = asyncio.Lock()
 
     def describe(self) -> Mapping[str, JsonValue]:
@@ -80,6 +82,7 @@ class ContainerEngine:
             if self._image is not None:
                 parse_image(self._image)
             self._facts = await self._socket.facts()
+            await self._remove_owed()
         except EngineFailed as error:
             return str(error)
         return None
@@ -149,9 +152,17 @@ class ContainerEngine:
         return scan
 
     async def _remove(self, container: str) -> None:
-        # An engine that is gone keeps it; the next start of this runner finds it by its label.
-        with contextlib.suppress(EngineFailed):
+        try:
             await self._socket.remove(container)
+        except EngineFailed:
+            # An engine that is gone keeps it until it is back, or until the next start of this runner finds it by its label.
+            self._owed.add(container)
+
+    async def _remove_owed(self) -> None:
+        with contextlib.suppress(EngineFailed):
+            for container in list(self._owed):
+                await self._socket.remove(container)
+                self._owed.discard(container)
 
     async def _sweep_once(self) -> None:
         async with self._sweeping:
