@@ -1,4 +1,4 @@
-"""One browser and one installation for all tests of a process: a test that changes much brings runners and targets of its own."""
+"""One browser and one installation for the tests of a file: a test that changes much brings runners and targets of its own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tests.end_to_end.conftest import QUICK
 from tests.end_to_end.installation import Installation
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     made = Installation(tmp_path_factory.mktemp("installation"), dict(QUICK) | {"APVISO_PAGES_PER_MINUTE": "100000"})
     with made.stack:
         yield made.start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _owners_desk(browser: Browser, installation: Installation) -> Desk:
     desk = Desk(browser, installation)
     desk.sign_up()

@@ -32,7 +32,8 @@ class Shop:
         return HARDENED if self.hardened else CARELESS
 
 
-SHOPS = tuple(Shop(preset, hardened) for preset in ("medium", "high") for hardened in (False, True))
+# The smaller of the presets with all scanners has to find everything, the larger one must raise no false alarm.
+SHOPS = (Shop("medium", hardened=False), Shop("high", hardened=True))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, engine_here: PrivateE
 
 @pytest.fixture(scope="module")
 def scans(installation: Installation) -> dict[Shop, str]:
-    """All four at once: a shop and a scan for each preset, careless and hardened."""
+    """At once: a shop and a scan each."""
     addresses = {shop: installation.open_shop(hardened=shop.hardened, tls=True) for shop in SHOPS}
     targets = {shop: installation.add_target(address) for shop, address in addresses.items()}
     return {shop: installation.start_scan(target, modelPreset=shop.preset) for shop, target in targets.items()}
