@@ -59,6 +59,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> It
 
 def _serve(folder: Path, database_url: str) -> Iterator[Served]:
     limits = {f"APVISO_{name}_PER_MINUTE": "1000000" for name in ("REQUESTS", "DAEMON_REQUESTS", "ENROLLMENTS")}
+    # Generated addresses are long; what is too long is told before any route, and so by no operation.
+    limits["APVISO_MAX_HEAD_BYTES"] = str(8 * 1024**2)
     environment = {**os.environ, **limits, "APVISO_DATA_DIR": str(folder / "data"), "APVISO_DATABASE_URL": database_url}
     with (
         (folder / "log").open("w") as log,

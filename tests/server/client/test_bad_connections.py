@@ -74,7 +74,6 @@ async def test_change_whose_answer_is_lost_is_not_sent_again() -> None:
     ("reply", "kind"),
     [
         (busy(), Unavailable),
-        (answer(502, b"<html>"), UnreadableAnswer),
         (answer(200, b"<html>"), UnreadableAnswer),
         (answer(302, b"", "Location: http://127.0.0.1:1/"), UnreadableAnswer),
     ],

@@ -39,10 +39,12 @@ async def test_scan_that_ended_shows_every_field(case: Case, clock: Clock) -> No
     assert scan == {
         "id": case.scan_id,
         "targetId": case.target["id"],
+        "targetDomain": case.target["domain"],
         "status": "completed",
         "statusReason": None,
         "endReason": "completed",
         "runnerId": case.runner.id,
+        "runnerName": "runner-1",
         "attempt": 1,
         "executionMode": "self_hosted_runner",
         "targetVisibility": "localhost",

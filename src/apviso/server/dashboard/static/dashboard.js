@@ -113,7 +113,11 @@ if (kinds.length) {
     document.dispatchEvent(new CustomEvent("happened", { detail: event }));
     if (kinds.includes(event.type.split(".")[0])) want();
   };
-  stream.onerror = () => (wasCutOff = true);
+  // Also when the session has ended: the page is asked for before the stream tries again, and leads to the door.
+  stream.onerror = () => {
+    wasCutOff = true;
+    want();
+  };
   stream.onopen = () => wasCutOff && want();
   setInterval(want, BEATS_APART_MS);
   document.addEventListener("visibilitychange", want);
