@@ -16,7 +16,7 @@ LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """The receivers of tests are at an internal address and mostly without TLS; the operator allows that."""
-    allowed = {"webhook_allowed_networks": LOOPBACK, "webhook_allow_http": True, "webhook_timeout_seconds": 0.5}
+    allowed = {"webhook_allowed_networks": LOOPBACK, "webhook_allow_http": True, "webhook_timeout_seconds": 1.5}
     return settings.model_copy(update=allowed)
 
 

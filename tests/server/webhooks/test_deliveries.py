@@ -70,7 +70,7 @@ FAULTS = {
     "/500": (status(500), "The receiver answered 500."),
     "/302": (status(302, Location="/elsewhere"), "The receiver answered 302, a redirect; redirects are not followed."),
     "/closes": (CLOSES, "The receiver closed the connection before it had answered."),
-    "/slow": (NEVER, "The receiver did not answer within 0.5 s."),
+    "/slow": (NEVER, "The receiver did not answer within 1.5 s."),
     "/nonsense": (b"nonsense\r\n\r\n", "The receiver closed the connection before it had answered."),
 }
 
