@@ -112,6 +112,12 @@ async def test_answer_to_another_browsers_errand_is_refused(plane: Plane, acme: 
     assert (await Visitor(plane.client).get("/sign-in/oidc/back?code=x&state=y")).status_code == 409
 
 
+async def test_errands_to_the_provider_are_limited_for_each_address(plane: Plane) -> None:
+    answers = [(await Visitor(plane.client).get("/sign-in/oidc")).status_code for _ in range(21)]
+
+    assert answers == [303] * 20 + [429]
+
+
 KEY = RSAKey.generate_key(2048, {"kid": "one"})
 KEYS = KeySet([RSAKey.import_key(KEY.as_dict(private=False))])
 NOW = datetime(2026, 5, 3, 9, 0, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from apviso.protocol.wire import OrganizationId
 from apviso.server.accounts import signing_in
 from apviso.server.accounts.roles import Role
+from apviso.server.passwords import MOST_WAITING
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane, running
@@ -66,6 +68,18 @@ async def test_set_up_that_is_refused_can_be_tried_again(plane: Plane) -> None:
     assert "12 to 200 characters" in refused.text
     assert forms_of(refused.text)["/set-up"]["organization"] == "Acme"
     await become_owner(plane, code, organization="Acme")
+
+
+async def test_whoever_has_no_link_keeps_nobody_busy_with_passwords(plane: Plane) -> None:
+    others = [asyncio.create_task(plane.resources.passwords.digest("x")) for _ in range(MOST_WAITING)]
+    given = {"code": "apvl_000000000000_" + "x" * 43, "email": "a@b", "password": PASSWORD, "again": PASSWORD}
+
+    answer = await Visitor(plane.client).post("/set-up", given)
+
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    assert answer.status_code == 404
 
 
 async def test_nobody_is_told_a_link_where_somebody_can_sign_in(plane: Plane) -> None:

@@ -167,6 +167,10 @@ async def issue_link(work: Work, organization_id: OrganizationId | None, user_id
 
 async def become_owner(plant: Resources, code: str, organization: str, email: str, name: str, password: str, browser: Browser) -> Signed:
     """The first start: an owner, and their organization where the link knows of none. Raises Declined."""
+    # Before anything costly: whoever has no link may not keep the server busy with passwords.
+    async with plant.database.reading() as work:
+        if await find_link(work, code) is None:
+            raise Declined(NO_SUCH_LINK)
     email = clean_email(email)
     check_password(password, email)
     digest = await plant.passwords.digest(password)

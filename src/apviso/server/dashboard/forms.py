@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
 from apviso.client.errors import ApvisoError
+from apviso.server.accounts.errors import Declined
 
 MOST_FIELDS = 200
 
@@ -31,6 +33,12 @@ class Form:
     def raw(self, name: str) -> str:
         """What was written, to the letter: a password."""
         return self._values.get(name, [""])[-1]
+
+    def new_password(self) -> str:
+        """What was written twice, as `password` and `again`. Raises Declined where the two differ."""
+        if not hmac.compare_digest(self.raw("password").encode(), self.raw("again").encode()):
+            raise Declined("The two passwords differ.", "again")
+        return self.raw("password")
 
     def maybe(self, name: str) -> str | None:
         return self.text(name) or None

@@ -62,6 +62,8 @@ async def sign_in(request: Request, form: AnonymousForm, plant: Plant) -> Respon
 @router.get("/sign-in/oidc")
 async def to_provider(request: Request, plant: Plant, next: str = "/") -> Response:
     """Off to the provider of identities; what must come back is kept in a cookie of this browser."""
+    # Each may have to wait for the provider.
+    plant.sign_in_throttle.take(f"from {browser_of(request).address}")
     errand = Errand.new()
     answer = RedirectResponse(await _provider(request).address(errand, _back(request, plant)), 303)
     kept = json.dumps([errand.state, errand.nonce, errand.verifier, safe_next(next)])
@@ -151,9 +153,7 @@ async def set_up(request: Request, form: AnonymousForm, plant: Plant) -> Respons
 
 async def _use_link(plant: Resources, form: Form, browser: Browser, *, is_users: bool) -> Signed:
     """Raises Declined."""
-    code, password = form.text("code"), form.raw("password")
-    if not hmac.compare_digest(password.encode(), form.raw("again").encode()):
-        raise Declined("The two passwords differ.", "again")
+    code, password = form.text("code"), form.new_password()
     if is_users:
         return await signing_in.choose_password(plant, code, password, browser)
     return await signing_in.become_owner(plant, code, form.text("organization"), form.text("email"), form.text("name"), password, browser)
