@@ -28,6 +28,10 @@ PAGES = (
 )
 PHONE = {"width": 390, "height": 844}
 MOST_BYTES = 60_000
+REFRESHED = """() => new Promise((done) => {
+  document.addEventListener("refreshed", done, { once: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+})"""
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -72,6 +76,9 @@ def test_runner_that_arrives_and_pauses_is_on_the_page_by_itself(desk: Desk) -> 
         page.get_by_role("link", name="Resume runner").click()
         expect(page.get_by_role("dialog")).to_contain_text("takes scans again at once")
         page.get_by_role("dialog").get_by_role("button", name="Resume runner").click()
+        expect(page.get_by_role("status")).to_contain_text("takes scans again")
+        # It stays said when the page is fetched again.
+        page.evaluate(REFRESHED)
         expect(page.get_by_role("status")).to_contain_text("takes scans again")
     runner.stop()
 

@@ -47,7 +47,10 @@ async function refresh() {
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const [here, there] = [document.getElementById("main"), fresh.getElementById("main")];
+    // What was just done stays said until somebody goes on.
     there?.querySelector(".said")?.remove();
+    const said = here?.querySelector(":scope > .said");
+    if (said) there?.prepend(said.cloneNode(true));
     if (here && there) take(here, there);
     document.title = fresh.title;
     tick();
