@@ -110,8 +110,9 @@ def _gauge(name: str, text: str, value: float, limit: float, whole: float, *, is
 
 def _number(value: JsonValue) -> float | None:
     """What a runner says is anything; only a number that can be drawn is one."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) and abs(value) < 2**63 else None  # type: ignore[arg-type]  # is_number says so
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and abs(value) < 2**63 else None
 
 
 def rows_of(facts: Mapping[str, JsonValue]) -> list[tuple[str, str]]:

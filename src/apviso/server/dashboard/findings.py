@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
@@ -61,8 +61,8 @@ class Filters:
 
 def _filters(
     request: Request,
-    severity: Annotated[list[str], Query()] = [],  # noqa: B006  # FastAPI copies it
-    status: Annotated[list[str], Query()] = [],  # noqa: B006
+    severity: Annotated[Sequence[str], Query()] = (),
+    status: Annotated[Sequence[str], Query()] = (),
     target: str = "",
     q: str = "",
     sort: str = "",
@@ -152,7 +152,7 @@ async def set_statuses(posted: Posted) -> Response:
         return posted.go(safe_next(back), "Nothing is ticked, so nothing was changed.")
     try:
         patch = _patch(form)
-        done = [await _set(posted, id, patch) for id in ticked]  # noqa: A001
+        done = [await _set(posted, one, patch) for one in ticked]
     except (ValidationError, InvalidRequest) as error:
         said = " ".join(f"{name or 'form'}: {message}" for name, message in errors_of(error).items())
         return posted.go(safe_next(back), f"Nothing was changed. {said}")

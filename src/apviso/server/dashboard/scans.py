@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -34,7 +35,7 @@ REPORTS = {"html": "Page", "pdf": "PDF", "md": "Markdown", "sarif": "SARIF", "cs
 FILE_HEADERS = ("content-type", "content-disposition", "content-security-policy")
 SAID_THERE = (InvalidRequest, Conflict, Forbidden, LicenseRefused)
 Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
-Ids = Annotated[list[str], Query(max_length=FINDINGS_PER_PAGE)]
+Ids = Annotated[Sequence[str], Query(max_length=FINDINGS_PER_PAGE)]
 
 
 class Outcome(Wire):
@@ -134,8 +135,8 @@ async def cancel(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/retest")
-async def ask_retest(id: str, visitor: Visiting, finding: Ids = [], page: int = 1) -> Response:  # noqa: B006  # FastAPI copies it
-    return await _retest_page(visitor, id, finding, page)
+async def ask_retest(id: str, visitor: Visiting, finding: Ids = (), page: int = 1) -> Response:
+    return await _retest_page(visitor, id, list(finding), page)
 
 
 @router.post("/{id}/retest")
