@@ -86,6 +86,14 @@ async def test_read_that_is_answered_by_somebody_else_is_not_sent_again(reply: b
     assert len(said) == 1
 
 
+async def test_read_that_a_proxy_could_not_pass_on_is_sent_again() -> None:
+    async with server_that_says(answer(502, b"<html>"), answer(200, b"<html>")) as (client, said):
+        with pytest.raises(UnreadableAnswer):
+            await client.targets.get("t-1")
+
+    assert len(said) == 2
+
+
 async def test_stream_that_breaks_is_resumed_after_the_last_event() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     first = head + b'id: 1\nevent: log\ndata: {"type":"log","seq":1}\n\nid: 2\nevent: log\nda'
