@@ -11,7 +11,7 @@ from tests.support.databases import Databases
 
 # About a minute. A failure prints the sequence that caused it; it is not shortened, which would take many times as long.
 BOUNDED = settings(
-    max_examples=8,
+    max_examples=20,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,

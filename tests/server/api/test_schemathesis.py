@@ -99,7 +99,7 @@ def _furnish(address: str, key: str) -> Served:
 
 @pytest.mark.slow
 @SCHEMA.parametrize()
-@settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_operation_with_generated_requests_answers_as_documented(case: schemathesis.Case[Any], served: Served) -> None:
     if "wait" in case.query:
         case.query["wait"] = 0
