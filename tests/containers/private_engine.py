@@ -37,10 +37,12 @@ class PrivateEngine:
     def image_of(self, program: str) -> str:
         """The scan image with another program in it: Python source that is run in place of the scan."""
         made = self.client.api.create_container(self.image)
-        self.client.api.put_archive(made["Id"], "/", archive("program.py", program))
-        interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
-        told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
-        self.client.api.remove_container(made["Id"])
+        try:
+            self.client.api.put_archive(made["Id"], "/", archive("program.py", program))
+            interpreter = self.client.api.inspect_image(self.image)["Config"]["Entrypoint"][0]
+            told = self.client.api.commit(made["Id"], changes=[f'ENTRYPOINT ["{interpreter}", "-I", "-u", "/program.py"]'])
+        finally:
+            self.client.api.remove_container(made["Id"])
         return f"sha256:{told['Id'].removeprefix('sha256:')}"
 
     def containers(self) -> list[str]:
@@ -49,13 +51,17 @@ class PrivateEngine:
 
 
 def archive(name: str, text: str) -> bytes:
-    """A tar file with one file in it."""
+    """A tar file with one file in it, which ends with its end mark.
+
+    `tarfile` fills up to 10 KiB after that. Podman's reader ends at the mark, and what is still being written to it then breaks its pipe.
+    """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = len(text.encode()), 0o644
         tar.addfile(entry, io.BytesIO(text.encode()))
-    return packed.getvalue()
+        end_mark = tar.offset + 2 * tarfile.BLOCKSIZE
+    return packed.getvalue()[:end_mark]
 
 
 def missing_parts() -> list[str]:
