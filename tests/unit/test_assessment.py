@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apviso.protocol.readiness import CheckCode, Readiness
+from apviso.protocol.readiness import CheckCode, Readiness, RunnerCounts
 from apviso.protocol.states import AdminState, LicenseState, Visibility
 from apviso.protocol.wire import RunnerId
 from apviso.server.localtime import Hours
-from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess, waiting_for
+from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess, assess_each, waiting_for
+from apviso.server.readiness.gather import MOST_AT_ONCE, judged_each
 from apviso.server.runners.presence import presence_of
 from tests.unit.known import NOW, POLICY, license_, runner, seconds
 
@@ -125,6 +126,34 @@ def test_one_runner_that_passes_every_check_is_enough(hindrance: dict[str, Any])
     readiness = assess(question(named("a", **hindrance), named("b")))
 
     assert (readiness.ready, readiness.selected_runner_id) == (True, "b")
+
+
+def test_brief_answer_counts_the_runners_and_names_none() -> None:
+    candidates = [named("a"), named("b"), named("c", **FAULTY), named("d", **SILENT), named("e", **REVOKED)]
+
+    whole, brief = assess(question(*candidates)), assess(question(*candidates, is_brief=True))
+
+    assert whole.runner_counts == RunnerCounts(online=2, degraded=1, offline=1)
+    assert [one.id for one in whole.runners] == ["a", "b", "c", "d"]
+    assert brief == whole.model_copy(update={"runners": []})
+
+
+async def test_questions_about_one_fleet_are_answered_together_as_each_by_itself() -> None:
+    many = [named(f"r{number}", **(ELSEWHERE if number % 2 else {})) for number in range(MOST_AT_ONCE + 1)]
+    public = replace(PUBLIC, needs_proof=False)
+    asked = [
+        question(*many, **more)
+        for more in (
+            {},
+            {"target": public, "license": license_(allowed_target_visibilities=list(Visibility))},
+            {"requested_runner_id": RunnerId("r1")},
+            {"target": replace(TARGET, is_idle=False)},
+            {"not_before": NOW + seconds(1)},
+        )
+    ]
+
+    assert await judged_each(asked) == [assess(one) for one in asked]
+    assert {one.primary_blocker for one in assess_each(asked)} == {None, "runner_compatible", "target_idle", "retry_delay"}
 
 
 def test_runner_with_the_most_free_slots_is_selected() -> None:

@@ -76,15 +76,25 @@ class Runners(Resource[Way]):
         name: str | None = None,
         page: int | None = None,
         limit: int | None = None,
+        brief: bool | None = None,
     ) -> Call[RunnerList]:
-        """All of them, or one page, and the readiness of the organization; revoked ones only by their status. `name` matches a part."""
-        return get("/runners", RunnerList, status=status, label=label, name=name, page=page, limit=limit)
+        """All of them, or one page, and the readiness of the organization; revoked ones only by their status. `name` matches a part.
+
+        `brief` leaves the runners of the readiness out, which are all of them; its `runner_counts` stay."""
+        return get("/runners", RunnerList, status=status, label=label, name=name, page=page, limit=limit, brief=brief)
 
     @Endpoint
     def page(
-        self, page: int = 1, limit: int = 50, *, status: RunnerStatus | None = None, label: str | None = None, name: str | None = None
+        self,
+        page: int = 1,
+        limit: int = 50,
+        *,
+        status: RunnerStatus | None = None,
+        label: str | None = None,
+        name: str | None = None,
+        brief: bool | None = None,
     ) -> Call[RunnerList]:
-        return get("/runners", RunnerList, page=page, limit=limit, status=status, label=label, name=name)
+        return get("/runners", RunnerList, page=page, limit=limit, status=status, label=label, name=name, brief=brief)
 
     @Endpoint
     def uptime(
@@ -126,9 +136,9 @@ class Runners(Resource[Way]):
         return get(f"{_of_runner(runner_id)}/history", RunnerHistory, since=since)
 
     @Endpoint
-    def readiness(self, *, target_id: str | None = None, runner_id: str | None = None) -> Call[Readiness]:
-        """Whether a scan may start now, and exactly why not."""
-        return get("/runners/readiness", Readiness, target_id=target_id, runner_id=runner_id)
+    def readiness(self, *, target_id: str | None = None, runner_id: str | None = None, brief: bool | None = None) -> Call[Readiness]:
+        """Whether a scan may start now, and exactly why not. `brief` counts the runners and does not name them."""
+        return get("/runners/readiness", Readiness, target_id=target_id, runner_id=runner_id, brief=brief)
 
     @Walk
     def wait(

@@ -49,7 +49,17 @@ class RunnerSummary(Wire):
     current_jobs: int
 
 
+class RunnerCounts(Wire):
+    """How many runners stand how; revoked ones are not counted."""
+
+    online: int = 0
+    degraded: int = 0
+    offline: int = 0
+
+
 class Readiness(Wire):
+    """`runners` is left empty where a brief answer was asked for; `runnerCounts` counts all the same."""
+
     ready: bool
     visibility: Visibility | None
     visibility_ok: bool
@@ -62,6 +72,7 @@ class Readiness(Wire):
     estimated_start_at: Instant | None
     license: License
     runners: list[RunnerSummary]
+    runner_counts: RunnerCounts = RunnerCounts()
 
 
 class WaitingFor(Wire):

@@ -122,7 +122,7 @@ async def test_list_and_readiness_share_one_shape(team: Organization, runner: Ru
     assert listed == asked
     assert set(asked) == {
         "ready", "visibility", "visibilityOk", "runnerOk", "capacityOk", "selectedRunnerId", "reason", "primaryBlocker", "checks",
-        "estimatedStartAt", "license", "runners",
+        "estimatedStartAt", "license", "runners", "runnerCounts",
     }  # fmt: skip
     assert asked["visibility"] is None
 

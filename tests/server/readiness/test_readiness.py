@@ -34,6 +34,18 @@ async def test_readiness_with_a_runner_is_ready_without_blocker(acme: Organizati
     assert ready["runners"] == [{"id": runner.id, "name": "runner-1", "status": "online", "configuredConcurrency": 1, "currentJobs": 0}]
 
 
+async def test_brief_readiness_counts_the_runners_instead_of_naming_them(acme: Organization, runner: Runner) -> None:
+    await acme.runner("second")
+    await runner.beat(health={"diskFreeBytes": 1})
+    whole, listed = await _ask(acme), (await acme.get("/runners", params={"brief": "true"})).json()
+
+    brief = await _ask(acme, brief="true")
+
+    assert len(whole["runners"]) == len(listed["runners"]) == 2
+    assert brief == listed["readiness"] == {**whole, "runners": []}
+    assert brief["runnerCounts"] == {"online": 1, "degraded": 1, "offline": 0}
+
+
 async def test_readiness_of_one_paused_and_one_silent_runner_is_not_ready(acme: Organization, clock: Clock) -> None:
     clock.pass_by(seconds=121)
     await acme.runner("silent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -92,11 +92,12 @@ def verdict(readiness: Readiness) -> tuple[str, str]:
     if not readiness.ready:
         blocker = next((check for check in readiness.checks if check.code == readiness.primary_blocker), None)
         return readiness.reason or "", (blocker.fix if blocker else None) or ""
-    standing = Counter(runner.status for runner in readiness.runners)
-    degraded = f" ({count} degraded)" if (count := standing[RunnerStatus.DEGRADED]) else ""
+    counts = readiness.runner_counts
+    everyone = counts.online + counts.degraded + counts.offline
+    degraded = f" ({counts.degraded} degraded)" if counts.degraded else ""
     free = next((check.observed for check in readiness.checks if check.code is CheckCode.RUNNER_CAPACITY), None)
     slots = "1 free slot" if free == 1 else f"{free} free slots"
-    return f"{standing[RunnerStatus.ONLINE]} of {len(readiness.runners)} runners online{degraded}, {slots}.", ""
+    return f"{counts.online} of {everyone} runners online{degraded}, {slots}.", ""
 
 
 def _of_license(held: License, now: datetime) -> Iterator[Row]:

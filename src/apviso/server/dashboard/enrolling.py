@@ -96,7 +96,7 @@ async def _arrived(visitor: Visitor, outcome: TokenOutcome) -> dict[str, Any]:
         return {**nobody, "runner": runner}
     history = await visitor.api.runners.history(runner.id)
     here = [one.since for one in history.intervals if one.until is None and one.status is runner.status]
-    readiness = await visitor.api.runners.readiness(runner_id=runner.id)
+    readiness = await visitor.api.runners.readiness(runner_id=runner.id, brief=True)
     since = here[-1] if here else runner.created_at
     return {"runner": runner, "since": since, "readiness": readiness, "engine": _engine(runner.container_engine, runner.capabilities)}
 

@@ -10,6 +10,7 @@ from apviso.server.dashboard.visitors import Visitor
 
 # A choice with more of them is none; and a page does not wait for thousands.
 MOST_TARGETS = 500
+MOST_RUNNERS = 100
 T = TypeVar("T")
 
 

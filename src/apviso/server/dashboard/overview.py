@@ -45,8 +45,8 @@ async def _look(visitor: Visitor) -> Seen:
     api, since = visitor.api, visitor.plant.database.clock() - attention.NEW_FOR
     few = attention.MOST_ROWS
     scans_and_runners = asyncio.gather(
-        api.runners.list(status=RunnerStatus.OFFLINE, page=1, limit=few),
-        api.runners.list(status=RunnerStatus.DEGRADED, page=1, limit=MOST_READ),
+        api.runners.list(status=RunnerStatus.OFFLINE, page=1, limit=few, brief=True),
+        api.runners.list(status=RunnerStatus.DEGRADED, page=1, limit=MOST_READ, brief=True),
         api.scans.page(limit=few * 4, status=ScanStatus.PENDING_RUNNER),
         api.scans.page(limit=few * 4, status=ScanStatus.FAILED),
         api.scans.page(limit=few * 4, status=ScanStatus.PREFLIGHT_FAILED),

@@ -24,15 +24,15 @@ async def _ask(visitor: Visitor, id: str, action: str, *, errors: dict[str, str]
     """The question, with the numbers that the answer depends on."""
     runner, fleet, queue = await asyncio.gather(
         visitor.api.runners.get(id),
-        visitor.api.runners.page(limit=1),
+        visitor.api.runners.page(limit=1, brief=True),
         visitor.api.scans.page(limit=1, status=ScanStatus.PENDING_RUNNER),
     )
-    there = (RunnerStatus.ONLINE, RunnerStatus.DEGRADED)
+    there = fleet.readiness.runner_counts.online + fleet.readiness.runner_counts.degraded
     return visitor.page(
         f"runners/{action}.html.j2",
         status_code=422 if errors else 200,
         runner=runner,
-        others=sum(1 for one in fleet.readiness.runners if one.status in there and one.id != runner.id),
+        others=max(0, there - (runner.status in (RunnerStatus.ONLINE, RunnerStatus.DEGRADED))),
         queued=queue.total,
         errors=errors or {},
         given={} if form is None else form.texts(),

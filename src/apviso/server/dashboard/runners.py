@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlencode
@@ -36,7 +35,7 @@ async def list_runners(
     wanted = RunnerStatus(status) if status in set(RunnerStatus) else None
     of_name, of_label, api = name.strip() or None, label.strip() or None, visitor.api.runners
     answer, uptime = await asyncio.gather(
-        api.page(page, PER_PAGE, status=wanted, name=of_name, label=of_label),
+        api.page(page, PER_PAGE, status=wanted, name=of_name, label=of_label, brief=True),
         api.uptime(page, PER_PAGE, status=wanted, name=of_name, label=of_label),
     )
     bars = {one.id: one.bars for one in uptime.runners}
@@ -50,8 +49,8 @@ async def list_runners(
         live="runner readiness",
         runners=answer.runners,
         readiness=answer.readiness,
-        counts=Counter(str(one.status) for one in answer.readiness.runners),
-        everyone=len(answer.readiness.runners),
+        counts=(counts := answer.readiness.runner_counts.model_dump()),
+        everyone=sum(counts.values()),
         total=answer.total or 0,
         number=page,
         pages=answer.total_pages or 0,

@@ -189,7 +189,7 @@ async def _retest_page(
 ) -> Response:
     scan = await visitor.api.scans.get(id)
     findings = await visitor.api.scans.findings_page(id, max(1, page), FINDINGS_PER_PAGE)
-    readiness = await visitor.api.runners.readiness(target_id=scan.target_id)
+    readiness = await visitor.api.runners.readiness(target_id=scan.target_id, brief=True)
     return visitor.page(
         "scans/retest.html.j2",
         status_code=200 if error is None else getattr(error, "status", None) or 422,

@@ -16,13 +16,12 @@ from apviso.protocol.schedules import Frequency, NewSchedule, Schedule, Schedule
 from apviso.protocol.states import ModelPreset
 from apviso.protocol.times import zone_names
 from apviso.server.dashboard.forms import Form, errors_of
-from apviso.server.dashboard.naming import list_targets, names_of
+from apviso.server.dashboard.naming import MOST_RUNNERS, list_targets, names_of
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
 
 router = page_router("/schedules")
 PER_PAGE = 50
-MOST_RUNNERS = 100
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 # Names of places, as people know them; all others of the IANA database are taken as well.
 _CONTINENTS = ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/")
@@ -137,13 +136,13 @@ async def delete(id: str, posted: Posted) -> Response:
 async def _form(
     visitor: Visitor, schedule: Schedule | None, given: dict[str, str] | Any, errors: dict[str, str] | None = None, status_code: int = 200
 ) -> Response:
-    readiness, targets = await asyncio.gather(visitor.api.runners.readiness(), list_targets(visitor))
+    fleet, targets = await asyncio.gather(visitor.api.runners.page(limit=MOST_RUNNERS, brief=True), list_targets(visitor))
     return visitor.page(
         "schedules/form.html.j2",
         status_code=status_code,
         schedule=schedule,
         targets=targets,
-        runners=readiness.runners[:MOST_RUNNERS],
+        runners=fleet.runners,
         days=list(enumerate(DAYS)),
         zones=ZONES,
         presets=[(preset, preset) for preset in ModelPreset],

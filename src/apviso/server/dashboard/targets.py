@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi.responses import RedirectResponse, Response
@@ -14,6 +15,7 @@ from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, VerificationMetho
 from apviso.protocol.targets import NewTarget, Target, TargetPatch
 from apviso.protocol.verification import VerificationCheck
 from apviso.server.dashboard.forms import Form, errors_of
+from apviso.server.dashboard.naming import MOST_RUNNERS
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.visitors import Posted, Visiting, Visitor
 
@@ -124,11 +126,13 @@ async def _target_page(
 ) -> Response:
     target = await visitor.api.targets.get(id)
     try:
-        readiness = await visitor.api.runners.readiness(target_id=target.id, runner_id=runner or None)
+        readiness = await visitor.api.runners.readiness(target_id=target.id, runner_id=runner or None, brief=True)
     except NotFound:
         # The runner that was chosen is gone.
-        runner, readiness = "", await visitor.api.runners.readiness(target_id=target.id)
-    scans = await visitor.api.scans.page(1, LATEST_SCANS, target_id=target.id)
+        runner, readiness = "", await visitor.api.runners.readiness(target_id=target.id, brief=True)
+    scans, fleet = await asyncio.gather(
+        visitor.api.scans.page(1, LATEST_SCANS, target_id=target.id), visitor.api.runners.page(limit=MOST_RUNNERS, brief=True)
+    )
     return visitor.page(
         "targets/one.html.j2",
         status_code=_status_of(error),
@@ -136,6 +140,7 @@ async def _target_page(
         target=target,
         readiness=readiness,
         runner=runner,
+        runners=fleet.runners,
         scans=scans,
         presets=PRESETS,
         days=DAYS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from apviso.protocol.licenses import License
-from apviso.protocol.readiness import Check, CheckCode, Readiness, RunnerSummary, WaitingFor
+from apviso.protocol.readiness import Check, CheckCode, Readiness, RunnerCounts, RunnerSummary, WaitingFor
 from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, AdminState, Fault, RunnerStatus, Visibility
 from apviso.protocol.wire import RunnerId, format_instant
 from apviso.server.localtime import Hours, is_within, next_closing, next_opening
@@ -46,7 +47,10 @@ class TargetFacts:
 
 @dataclass(frozen=True)
 class Question:
-    """Everything that the answer depends on. `not_before` is set for a scan that waits for its next attempt."""
+    """Everything that the answer depends on. `not_before` is set for a scan that waits for its next attempt.
+
+    `is_brief`: the runners are counted and not named, which for ten thousand of them is most of the answer.
+    """
 
     license: License
     live_leases: int
@@ -55,6 +59,7 @@ class Question:
     target: TargetFacts | None = None
     requested_runner_id: RunnerId | None = None
     not_before: datetime | None = None
+    is_brief: bool = False
 
 
 # What `target_idle` observes: a scan of the target is active, or one that ended may still send what it had begun.
@@ -65,7 +70,22 @@ _Keep = Callable[[Candidate], bool]
 
 def assess(question: Question) -> Readiness:
     """Judge every check in order; the first that fails is the primary blocker."""
-    stages = _Stages(question)
+    return _judged(question, _Stages(question))
+
+
+def assess_each(questions: Sequence[Question]) -> list[Readiness]:
+    """Of one fleet at one moment, as for a queue: what runners can do is worked out once for all targets of one visibility."""
+    known: dict[tuple[Visibility | None, RunnerId | None], _Stages] = {}
+    found = []
+    for question in questions:
+        key = question.target.visibility if question.target else None, question.requested_runner_id
+        if key not in known:
+            known[key] = _Stages(question)
+        found.append(_judged(question, known[key]))
+    return found
+
+
+def _judged(question: Question, stages: _Stages) -> Readiness:
     checks = [*_license_checks(question), *stages.checks, *_capacity_checks(question), *_target_checks(question)]
     failed = [check for check in checks if not check.ok]
     passed = {check.code for check in checks if check.ok}
@@ -83,7 +103,8 @@ def assess(question: Question) -> Readiness:
         # Null when ready: a time that moves with every look would give every answer a new entity tag.
         estimated_start_at=None if is_ready else _estimate(question, failed, stages),
         license=question.license,
-        runners=[_summary(candidate) for candidate in stages.listed],
+        runners=[] if question.is_brief else [_summary(candidate) for candidate in stages.listed],
+        runner_counts=stages.counts,
     )
 
 
@@ -185,6 +206,7 @@ class _Stages:
     compatible: list[Candidate] = field(default_factory=list)
     able: list[Candidate] = field(default_factory=list)
     selected: RunnerId | None = None
+    counts: RunnerCounts = field(default_factory=RunnerCounts)
 
     def __post_init__(self) -> None:
         asked = self.question.requested_runner_id
@@ -193,6 +215,8 @@ class _Stages:
             for candidate in self.question.candidates
             if candidate.presence.status is not RunnerStatus.REVOKED and asked in (None, candidate.facts.id)
         ]
+        standing = Counter(candidate.presence.status for candidate in self.listed)
+        self.counts = RunnerCounts(**{str(status): count for status, count in standing.items()})
         left = self.listed
         for code, keep, tell in (
             (CheckCode.RUNNER_REGISTERED, _is_registered, _tell_registered),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from statistics import median
@@ -14,7 +16,7 @@ from apviso.server.errors import RunnerNotFound
 from apviso.server.licensing.current import current_license
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness import store
-from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess
+from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess_each
 from apviso.server.resources import Resources
 from apviso.server.runners.fleet import current
 from apviso.server.runners.records import Records
@@ -24,6 +26,8 @@ from apviso.server.targets.proof import lost_at
 Ends = dict[RunnerId, list[datetime]]
 # What is told of an organization that nothing blocks.
 READY = "ready"
+# More runners are judged in a thread: nobody else would be answered for that long.
+MOST_AT_ONCE = 500
 
 
 async def gather(
@@ -35,6 +39,7 @@ async def gather(
     *,
     for_scan: ScanId | None = None,
     not_before: datetime | None = None,
+    is_brief: bool = False,
 ) -> Question:
     """The question for one organization; `for_scan` does not count as another scan of its target.
 
@@ -49,6 +54,7 @@ async def gather(
         target=await target_facts(work, organization_id, target_id, for_scan) if target_id is not None else None,
         requested_runner_id=RunnerId(runner_id) if runner_id is not None else None,
         not_before=not_before,
+        is_brief=is_brief,
     )
 
 
@@ -59,16 +65,29 @@ def question_of(records: Records, held: License, now: datetime, ends: Ends) -> Q
     return Question(license=held, live_leases=sum(one.facts.live_leases for one in known), candidates=candidates, now=now)
 
 
-async def readiness_of(work: Work, plant: Resources, organization_id: OrganizationId, records: Records) -> Readiness:
+async def judged(question: Question) -> Readiness:
+    return (await judged_each([question]))[0]
+
+
+async def judged_each(questions: Sequence[Question]) -> list[Readiness]:
+    """Of one fleet. The rule takes frozen facts and looks at no clock, so that a thread may do it while others are answered."""
+    if sum(len(question.candidates) for question in questions[:1]) <= MOST_AT_ONCE:
+        return assess_each(questions)
+    return await asyncio.to_thread(assess_each, questions)
+
+
+async def readiness_of(
+    work: Work, plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool = False
+) -> Readiness:
     """Whether any scan could start now, without an estimate. While one could, it is judged anew only when something changes that counts."""
     held = await current_license(work, plant, organization_id)
-    known: Readiness | None = records.made_of_standing.get(READY)
+    made, key = records.made_of_standing, (READY, is_brief)
+    known: Readiness | None = made.get(key)
     if known is not None and known.license == held:
         return known
-    # Nothing is waited for from here on, or the records could be others in the end.
-    readiness = assess(question_of(records, held, work.now, {}))
-    if readiness.ready:
-        records.made_of_standing[READY] = readiness
+    readiness = await judged(replace(question_of(records, held, work.now, {}), is_brief=is_brief))
+    if readiness.ready and made is records.made_of_standing:
+        made[key] = readiness
     return readiness
 
 

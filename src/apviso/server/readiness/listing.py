@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.runners import RunnerUptime, UptimeList
 from apviso.protocol.states import RunnerStatus
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
-from apviso.server.readiness.assessment import assess
-from apviso.server.readiness.gather import expected_ends, question_of, readiness_of
+from apviso.server.readiness.gather import expected_ends, judged, question_of, readiness_of
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
 from apviso.server.runners.fleet import current
@@ -35,6 +34,7 @@ class Wanted:
     name: str | None = None
     page: int | None = None
     limit: int | None = None
+    is_brief: bool = False
 
     def fits(self, record: Record) -> bool:
         facts = record.facts
@@ -54,10 +54,11 @@ class Answer:
 async def list_answer(work: Work, plant: Resources, organization_id: OrganizationId, wanted: Wanted) -> Answer:
     """The JSON of a RunnerList, and its entity tag."""
     records = await current(plant, organization_id)
-    readiness = await readiness_of(work, plant, organization_id, records)
+    readiness = await readiness_of(work, plant, organization_id, records, is_brief=wanted.is_brief)
     if not readiness.ready:
         ends = await expected_ends(work, organization_id)
-        readiness = assess(question_of(records, readiness.license, work.now, ends))
+        readiness = await judged(replace(question_of(records, readiness.license, work.now, ends), is_brief=wanted.is_brief))
+    # Nothing is waited for from here on, or the records could be others in the end.
     known: tuple[Readiness, Answer] | None = records.made.get(wanted)
     if known is not None and (known[0] is readiness or known[0] == readiness):
         return known[1]

@@ -22,12 +22,13 @@ from apviso.server.errors import (
     responses,
 )
 from apviso.server.paging import MAX_LIMIT, MAX_PAGE, Paged
-from apviso.server.readiness.assessment import assess
-from apviso.server.readiness.gather import gather
+from apviso.server.readiness.gather import gather, judged
 from apviso.server.readiness.listing import Wanted, list_answer, uptime_answer
 from apviso.server.resources import Plant, Reading
 
 router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
+# The runners themselves are most of an answer about thousands.
+Brief = Annotated[bool, Query(description="Leave `runners` of the readiness empty; `runnerCounts` tells how many stand how.")]
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, InvalidFields, RateLimited)
 
 
@@ -41,9 +42,10 @@ async def list_runners(
     name: Annotated[str | None, Query(max_length=120)] = None,
     page: Annotated[int | None, Query(ge=1, le=MAX_PAGE)] = None,
     limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT)] = None,
+    brief: Brief = False,
 ) -> Response:
     """All runners and whether a scan could start now. Revoked ones only with `status=revoked`; `name` matches a part of the name."""
-    answer = await list_answer(work, plant, caller.organization_id, Wanted(status, label, name, page, limit))
+    answer = await list_answer(work, plant, caller.organization_id, Wanted(status, label, name, page, limit, brief))
     return Response(answer.body, media_type="application/json", headers={"etag": answer.tag})
 
 
@@ -68,6 +70,7 @@ async def get_readiness(
     plant: Plant,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
     runner_id: Annotated[str | None, Query(alias="runnerId", max_length=64)] = None,
+    brief: Brief = False,
 ) -> Readiness:
     """Whether a scan may start now, and exactly why not: the checks, the one that matters, and its fix."""
-    return assess(await gather(work, plant, caller.organization_id, target_id, runner_id))
+    return await judged(await gather(work, plant, caller.organization_id, target_id, runner_id, is_brief=brief))

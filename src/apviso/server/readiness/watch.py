@@ -24,7 +24,7 @@ async def observe_readiness(turn: Turn, plant: Resources) -> None:
             organization_id = OrganizationId(stirred[0])
             records = await current(plant, organization_id)
             async with turn() as work:
-                await _observe(work, organization_id, await readiness_of(work, plant, organization_id, records))
+                await _observe(work, organization_id, await readiness_of(work, plant, organization_id, records, is_brief=True))
             del stirred[0]
     finally:
         # What could not be looked at now is looked at next time.

@@ -81,9 +81,10 @@ class Records:
             self._note_change(is_standing=before is None or before.standing != record.standing)
 
     def _note_change(self, *, is_standing: bool) -> None:
-        self.made.clear()
+        # Others, not emptied: whoever still works on what was makes nothing for what is.
+        self.made = {}
         if is_standing:
-            self.made_of_standing.clear()
+            self.made_of_standing = {}
 
 
 def _record(facts: RunnerFacts, now: datetime, policy: PresencePolicy) -> Record:

@@ -12,8 +12,8 @@ from apviso.protocol.scans import Attempt, Scan, ScanJob, ScanProgress
 from apviso.protocol.states import ScanStatus
 from apviso.protocol.wire import FindingId, ScanId
 from apviso.server.db.engine import Work
-from apviso.server.readiness.assessment import assess, waiting_for
-from apviso.server.readiness.gather import gather, target_facts
+from apviso.server.readiness.assessment import waiting_for
+from apviso.server.readiness.gather import gather, judged_each, target_facts
 from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
@@ -31,13 +31,12 @@ async def show(work: Work, plant: Resources, scans: Sequence[ScanFacts]) -> list
 async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dict[ScanId, WaitingFor]:
     if not queued:
         return {}
-    fleet = await gather(work, plant, queued[0].organization_id)
-    explained: dict[ScanId, WaitingFor] = {}
+    fleet = await gather(work, plant, queued[0].organization_id, is_brief=True)
+    questions = []
     for scan in queued:
         target = await target_facts(work, scan.organization_id, scan.target_id, scan.id)
-        question = replace(fleet, target=target, requested_runner_id=scan.requested_runner_id, not_before=scan.not_before)
-        explained[scan.id] = waiting_for(assess(question))
-    return explained
+        questions.append(replace(fleet, target=target, requested_runner_id=scan.requested_runner_id, not_before=scan.not_before))
+    return {scan.id: waiting_for(readiness) for scan, readiness in zip(queued, await judged_each(questions), strict=True)}
 
 
 def _wire(scan: ScanFacts, names: tuple[str, str | None], counts: FindingCounts, false_positives: int, waiting: WaitingFor | None) -> Scan:

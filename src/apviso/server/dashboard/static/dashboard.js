@@ -1,6 +1,7 @@
 // What makes a page move: ages that tick, changes that arrive in place, dialogs, copying, keys. Without it every page works all the same.
-const EVENTS_APART_MS = 700; // a page is fetched anew at most this often
+const EVENTS_APART_MS = 1000; // a page is fetched anew at most this often, however much happens; the first news is fetched at once
 const BEATS_APART_MS = 5000; // what no event tells (a last contact) is fetched this often while the page is seen
+const APART = 10; // and at most a tenth of the time, so that many who watch a busy server do not make it busier
 const page = document.body.dataset;
 const kinds = page.live.split(" ").filter(Boolean);
 const ahead = Date.parse(page.now) - Date.now(); // the server's clock counts
@@ -29,11 +30,12 @@ setInterval(tick, 1000);
 let wanted = null;
 let fetching = false;
 let last = 0;
+let took = 0;
 
 function want() {
   // What has ended does not change any more.
   if (wanted !== null || document.visibilityState === "hidden" || document.querySelector("#main [data-settled]")) return;
-  wanted = setTimeout(refresh, Math.max(0, last + EVENTS_APART_MS - Date.now()));
+  wanted = setTimeout(refresh, Math.max(0, last + Math.max(EVENTS_APART_MS, APART * took) - Date.now()));
 }
 
 async function refresh() {
@@ -46,6 +48,7 @@ async function refresh() {
     if (answer.type === "opaqueredirect") return void location.reload(); // signed out meanwhile
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    took = Date.now() - last;
     const [here, there] = [document.getElementById("main"), fresh.getElementById("main")];
     // What was just done stays said until somebody goes on.
     there?.querySelector(".said")?.remove();
