@@ -98,6 +98,8 @@ async def test_heartbeat_says_who_how_and_what_without_secrets(plane: FakeContro
     assert any("No network namespace" in limit for limit in beat["capabilities"]["engine"]["limits"])
     assert beat["health"]["engineReachable"] is True
     assert 0 < beat["health"]["diskFreeBytes"] <= beat["health"]["diskTotalBytes"]
+    assert 0 < beat["health"]["memoryAvailableBytes"] <= beat["health"]["memoryTotalBytes"]
+    assert (beat["health"]["loadAverage"] >= 0, beat["health"]["cpuCount"] >= 1) == (True, True)
     assert "canary" not in plane.received()
 
 

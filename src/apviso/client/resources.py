@@ -32,6 +32,7 @@ from apviso.protocol.runners import (
     Pause,
     Runner,
     RunnerAnswer,
+    RunnerHealth,
     RunnerHistory,
     RunnerList,
     RunnerPatch,
@@ -134,6 +135,11 @@ class Runners(Resource[Way]):
     @Endpoint
     def history(self, runner_id: str, *, since: datetime | None = None) -> Call[RunnerHistory]:
         return get(f"{_of_runner(runner_id)}/history", RunnerHistory, since=since)
+
+    @Endpoint
+    def health(self, runner_id: str) -> Call[RunnerHealth]:
+        """What it said of its health over the last day, by quarters of an hour."""
+        return get(f"{_of_runner(runner_id)}/health", RunnerHealth)
 
     @Endpoint
     def readiness(self, *, target_id: str | None = None, runner_id: str | None = None, brief: bool | None = None) -> Call[Readiness]:

@@ -233,6 +233,28 @@ class RunnerHistory(Wire):
     limits: PresenceLimits | None = None
 
 
+class HealthSample(Wire):
+    """What a runner had last said of itself in the stretch that begins `at`; null is what it did not say.
+
+    `loadPercent`: programs that ran or waited to run, beside the number of processors.
+    """
+
+    at: Instant
+    disk_free_bytes: int | None
+    memory_available_bytes: int | None
+    load_percent: int | None
+    clock_skew_ms: int | None
+    spool_backlog_bytes: int | None
+
+
+class RunnerHealth(Wire):
+    """The last day, oldest first. A stretch in which nothing was heard of the runner has no sample."""
+
+    since: Instant
+    sample_seconds: int
+    samples: list[HealthSample]
+
+
 class RunnerUptime(Wire):
     """`bars` has one letter for each stretch of the day, oldest first, for the worst status in it.
 

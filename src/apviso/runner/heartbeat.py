@@ -20,7 +20,7 @@ from apviso.runner.backoff import Backoff, Patience
 from apviso.runner.directives import Obedience
 from apviso.runner.facts import machine_name, system_name
 from apviso.runner.refusals import IdentityRejected, NoAnswer, Refused
-from apviso.runner.room import disk_space
+from apviso.runner.room import disk_space, strain
 from apviso.runner.station import Station
 
 log = structlog.get_logger("apviso.runner.heartbeat")
@@ -115,6 +115,7 @@ class HeartbeatLoop:
             "diskTotalBytes": total,
             "clockSkewMs": self.obedience.pulse.clock_skew_ms,
             "spoolBacklogBytes": folder_bytes(self.station.workspace.spool),
+            **strain(),
             "engineReachable": ready,
             "faults": faults,
         }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import psutil
 import structlog
+from pydantic import JsonValue
 
 from apviso.runner.config import Config
 from apviso.runner.workspace import Workspace
@@ -21,6 +24,17 @@ def disk_space(folder: Path) -> tuple[int, int]:
         log.warning("workspace_unusable", reason=str(error))
         return 0, 0
     return usage.free, usage.total
+
+
+def strain() -> dict[str, JsonValue]:
+    """How busy this host is: memory, and processes that run or wait beside the number of processors."""
+    memory = psutil.virtual_memory()
+    return {
+        "memoryAvailableBytes": memory.available,
+        "memoryTotalBytes": memory.total,
+        "loadAverage": round(psutil.getloadavg()[0], 2),
+        "cpuCount": os.cpu_count() or 1,
+    }
 
 
 def has_room(workspace: Workspace, config: Config) -> bool:

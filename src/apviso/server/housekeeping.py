@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +27,8 @@ from apviso.server.readiness.watch import observe_readiness
 from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
+from apviso.server.runners.health import quarter_of
+from apviso.server.runners.sampling import sample_health
 from apviso.server.runners.watch import observe, observe_everyone, policy_of
 from apviso.server.scans.duties import run_timers
 from apviso.server.schedules import store as schedules
@@ -106,11 +108,13 @@ DUTIES: tuple[Duty, ...] = (
     fan_out,
     forget,
 )
+# In each quarter of an hour, as the clock has them.
+QUARTERLY: tuple[Duty, ...] = (sample_health,)
 
 
-async def run_once(plant: Resources) -> None:
+async def run_once(plant: Resources, duties: Sequence[Duty] = DUTIES) -> None:
     """Do every duty once, now."""
-    for duty in DUTIES:
+    for duty in duties:
         try:
             async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
                 await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
@@ -168,7 +172,7 @@ async def running(plant: Resources) -> AsyncIterator[None]:
 
     async def loop() -> None:
         now = plant.database.clock
-        stock, garbage = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now())
+        stock, garbage, sampled = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now()), 0
         while not is_over.is_set():
             await keep_pace(plant)
             if stock.is_over(now()):
@@ -178,6 +182,9 @@ async def running(plant: Resources) -> AsyncIterator[None]:
                 gc.collect()
             if await plant.replica.keeps_house():
                 await run_once(plant)
+                if (quarter := quarter_of(now())) != sampled:
+                    await run_once(plant, QUARTERLY)
+                    sampled = quarter
             elif plant.timekeeper is not None and plant.replica.is_among_others:
                 # The rows are for whoever keeps house.
                 plant.timekeeper.follow(plant.timekeeper.step)

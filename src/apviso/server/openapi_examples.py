@@ -312,6 +312,20 @@ ANSWERS: tuple[Wire, ...] = (
         heartbeat_gaps=[],
         limits=limits_of(PresencePolicy(Timers(), NOW)),
     ),
+    runners.RunnerHealth(
+        since=NOW - timedelta(hours=24),
+        sample_seconds=900,
+        samples=[
+            runners.HealthSample(
+                at=NOW,
+                disk_free_bytes=107_374_182_400,
+                memory_available_bytes=6_442_450_944,
+                load_percent=35,
+                clock_skew_ms=3,
+                spool_backlog_bytes=0,
+            )
+        ],
+    ),
     runners.UptimeList(
         since=NOW - timedelta(hours=24), bar_seconds=900, runners=[runners.RunnerUptime(id=RUNNER, bars="-" * 40 + "o" * 56)], **FIRST
     ),

@@ -99,6 +99,7 @@ async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url
             client.enrollment_tokens.revoke(issued.token_prefix)
             outcome = client.enrollment_tokens.outcome(issued.token_prefix).status
             paged, lasted = client.runners.page(name="nor").runners, client.runners.uptime(name="nor").runners
+            sampled = client.runners.health(runner.id)
             seen = [*(one.id for one in paged), *(one.id for one in lasted)]
             taken = client.scans.page(runner_id=runner.id).total
             newest = client.organization.audit_page(limit=1, subject_id=queued.id).audit_events[0].action
@@ -106,6 +107,7 @@ async def test_client_that_blocks_has_the_same_methods_with_the_same_answers(url
             listed = {known.id for known in client.targets.all()} == {known.id for known in targets}
             actions = [event.action for event in client.organization.audit_events(subject_id=queued.id)]
         assert (waiting, outcome, seen, taken, newest) == (["south"], "revoked", [runner.id] * 2, 0, "scan.ended")
+        assert (sampled.sample_seconds, sampled.samples) == (900, [])
         names = (renamed.name, paused.admin_note, resumed.status)
         return names, cancelled.status, [event["type"] for event in events], left, listed, actions
 

@@ -172,8 +172,8 @@ async def test_runner_revoked_cannot_be_changed(acme: Organization, runner: Runn
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/history"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/drain"),
-     ("POST", "/rotate-token")],
+    [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/history"), ("GET", "/health"), ("POST", "/pause"), ("POST", "/resume"),
+     ("POST", "/drain"), ("POST", "/rotate-token")],
 )  # fmt: skip
 async def test_runner_of_another_organization_is_not_found(
     acme: Organization, other: Organization, runner: Runner, method: str, path: str

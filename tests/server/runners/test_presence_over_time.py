@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from apviso.server import housekeeping
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization, Runner
@@ -245,6 +246,36 @@ async def test_heartbeat_that_leaves_facts_out_keeps_them(acme: Organization, ru
     assert after["version"] == "0.1.1"
     for name in ("configuredConcurrency", "capabilities", "providerState", "health"):
         assert after[name] == before[name]
+
+
+async def _quarter(plane: Plane, runner: Runner | None, **health: int) -> None:
+    """A quarter of an hour later, after a heartbeat."""
+    plane.clock.pass_by(minutes=15)
+    if runner is not None:
+        (await runner.beat(health=health)).raise_for_status()
+    await housekeeping.run_once(plane.resources, housekeeping.QUARTERLY)
+
+
+async def test_last_day_of_a_runners_health_is_kept_by_quarters_of_an_hour(
+    acme: Organization, other: Organization, runner: Runner, plane: Plane
+) -> None:
+    await _quarter(plane, runner, diskFreeBytes=10, clockSkewMs=-5)
+    await _quarter(plane, runner, diskFreeBytes=20)
+    (await runner.beat(health={"diskFreeBytes": 30})).raise_for_status()
+    await housekeeping.run_once(plane.resources, housekeeping.QUARTERLY)
+    for _ in range(3):
+        await _quarter(plane, None)
+    told = (await acme.get(f"/runners/{runner.id}/health")).raise_for_status().json()
+    plane.clock.pass_by(hours=22, minutes=45)
+    await _quarter(plane, runner, diskFreeBytes=40)
+
+    later = (await acme.get(f"/runners/{runner.id}/health")).json()
+
+    kept = [(one["at"], one["diskFreeBytes"], one["clockSkewMs"], one["loadPercent"]) for one in told["samples"]]
+    assert kept == [("2026-05-03T09:30:00Z", 10, -5, None), ("2026-05-03T09:45:00Z", 30, None, None)]
+    assert (told["since"], told["sampleSeconds"]) == ("2026-05-02T10:45:00Z", 900)
+    assert [one["diskFreeBytes"] for one in later["samples"]] == [30, 40]
+    assert (await other.get(f"/runners/{runner.id}/health")).status_code == 404
 
 
 async def test_last_day_of_a_page_of_runners_is_told_in_bars(acme: Organization, other: Organization, runner: Runner, plane: Plane) -> None:

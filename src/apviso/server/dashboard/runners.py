@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from apviso.protocol.access import AuditEvent
 from apviso.protocol.runners import PresenceLimits, Runner
 from apviso.protocol.states import FINAL_STATUSES, RunnerStatus
-from apviso.server.dashboard import drawing
+from apviso.server.dashboard import drawing, trends
 from apviso.server.dashboard.enrolling import LIFETIMES
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.visitors import Visiting, Visitor
@@ -76,9 +76,10 @@ async def show_runner(id: str, visitor: Visiting, days: int = 7) -> Response:
     days, api = days if days in DAYS else 7, visitor.api
     now = visitor.plant.database.clock()
     begin = now - timedelta(days=days)
-    runner, history, scans, targets, events = await asyncio.gather(
+    runner, history, health, scans, targets, events = await asyncio.gather(
         api.runners.get(id),
         api.runners.history(id, since=begin),
+        api.runners.health(id),
         api.scans.page(limit=20, runner_id=id),
         api.targets.page(limit=100),
         _audit(visitor, id),
@@ -91,6 +92,9 @@ async def show_runner(id: str, visitor: Visiting, days: int = 7) -> Response:
         history=history,
         limits=limits,
         gauges=_gauges(runner, limits),
+        trends=[] if limits is None else trends.trends_of(health, runner.health, limits),
+        samples=health.samples[::-1],
+        sampled_since=health.since,
         stretches=drawing.stretches_of(history.intervals, begin, now),
         intervals=history.intervals[: -MOST_LISTED - 1 : -1],
         gaps=history.heartbeat_gaps[: -MOST_LISTED - 1 : -1],

@@ -209,6 +209,23 @@ class HeartbeatGapRow(Table):
     until: Mapped[datetime]
 
 
+class RunnerSampleRow(Table):
+    """What a runner had last said of its health, once in a quarter of an hour. A ring of a day: the quarter's `place` is written over."""
+
+    __tablename__ = "runner_samples"
+    # In the order of the key alone: there are 96 rows for each runner.
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    runner_id: Mapped[RunnerId] = mapped_column(ForeignKey("runners.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    # Quarters of an hour since 1970.
+    quarter: Mapped[int]
+    disk_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    memory_available_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    load_percent: Mapped[int | None]
+    clock_skew_ms: Mapped[int | None] = mapped_column(BigInteger)
+    spool_backlog_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class ScanRow(Table):
     """A scan and its job: one row, two identities. `attempt` is the fence: the number of the latest claim."""
 

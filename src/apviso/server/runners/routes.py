@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 
-from apviso.protocol.runners import Drain, Pause, RunnerAnswer, RunnerHistory, RunnerPatch
+from apviso.protocol.runners import Drain, HealthSample, Pause, RunnerAnswer, RunnerHealth, RunnerHistory, RunnerPatch
 from apviso.protocol.states import AdminState
 from apviso.protocol.wire import Instant
 from apviso.server.access import Caller, RunnersReader, RunnersWriter
@@ -33,7 +33,8 @@ from apviso.server.errors import (
 from apviso.server.localtime import next_turn, read_windows
 from apviso.server.resources import Plant, Reading, Resources, Writing
 from apviso.server.runners import store
-from apviso.server.runners.history import ADMIN_ACTIONS, admin_change, open_gap, uptime_ratio
+from apviso.server.runners.health import begin_of, quarter_of
+from apviso.server.runners.history import ADMIN_ACTIONS, BAR, BARS, admin_change, open_gap, uptime_ratio
 from apviso.server.runners.presence import limits_of, presence_of
 from apviso.server.runners.view import wire
 from apviso.server.runners.watch import observe, policy_of
@@ -141,6 +142,20 @@ async def get_runner_history(
         heartbeat_gaps=gaps,
         admin_changes=[admin_change(event) for event in trail],
         limits=limits_of(policy_of(plant)),
+    )
+
+
+@router.get("/{id}/health", responses=responses(*READ))
+async def get_runner_health(id: str, caller: RunnersReader, work: Reading) -> RunnerHealth:
+    """What it said of its health over the last day, once in a quarter of an hour: disk, memory, load, clock, and what waits to be sent."""
+    runner = await store.get(work, caller.organization_id, id)
+    last = quarter_of(work.now)
+    first = last - BARS + 1
+    kept = await store.list_samples(work, runner.id, first, last)
+    return RunnerHealth(
+        since=begin_of(first),
+        sample_seconds=int(BAR.total_seconds()),
+        samples=[HealthSample(at=begin_of(quarter), **sample._asdict()) for quarter, sample in kept],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
@@ -18,11 +19,12 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
-from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerTokenRow, ScanRow
+from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, read_windows
 from apviso.server.runners.beats import told
 from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.health import Sample, place_of
 from apviso.server.runners.presence import Presence, PresencePolicy
 from apviso.server.runners.unsettled import may_have_changed
 from apviso.server.signals import runner_topic
@@ -407,3 +409,29 @@ async def list_gaps(work: Work, runner_id: RunnerId, since: datetime) -> list[He
     )
     found = [HeartbeatGap(since=row.since, until=row.until, seconds=round((row.until - row.since).total_seconds(), 3)) for row in rows]
     return found[::-1]
+
+
+async def list_said_health(work: Work, since: datetime, after: RunnerId, most: int) -> Sequence[tuple[RunnerId, dict[str, Any]]]:
+    """What runners of every organization said of their health, of those heard of since then; in the order of their ids, from one on."""
+    heard = (RunnerRow.id > after, RunnerRow.last_heartbeat_at > since, RunnerRow.revoked_at.is_(None))
+    rows = await work.db.execute(select(RunnerRow.id, RunnerRow.health).where(*heard).order_by(RunnerRow.id).limit(most))
+    return [(row.id, row.health) for row in rows]
+
+
+async def keep_samples(work: Work, quarter: int, samples: Sequence[tuple[RunnerId, Sample]]) -> None:
+    """Over what was there a day before, or earlier in the same quarter."""
+    statement = (postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert)(RunnerSampleRow)
+    again = {name: statement.excluded[name] for name in ("quarter", *Sample._fields)}
+    written = {"place": place_of(quarter), "quarter": quarter}
+    await work.db.execute(
+        statement.on_conflict_do_update(index_elements=["runner_id", "place"], set_=again),
+        [{"runner_id": runner_id, **written, **sample._asdict()} for runner_id, sample in samples],
+    )
+
+
+async def list_samples(work: Work, runner_id: RunnerId, first: int, last: int) -> list[tuple[int, Sample]]:
+    """By quarter, oldest first."""
+    columns = [getattr(RunnerSampleRow, name) for name in Sample._fields]
+    kept = (RunnerSampleRow.runner_id == runner_id, RunnerSampleRow.quarter.between(first, last))
+    rows = await work.db.execute(select(RunnerSampleRow.quarter, *columns).where(*kept).order_by(RunnerSampleRow.quarter))
+    return [(quarter, Sample(*numbers)) for quarter, *numbers in rows]
