@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from statistics import median
 
 from apviso.protocol.licenses import License
 from apviso.protocol.readiness import Readiness
-from apviso.protocol.wire import OrganizationId, RunnerId, ScanId
+from apviso.protocol.wire import OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.errors import RunnerNotFound
+from apviso.server.errors import RunnerNotFound, TargetNotFound
 from apviso.server.licensing.current import current_license
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness import store
@@ -21,6 +21,7 @@ from apviso.server.resources import Resources
 from apviso.server.runners.fleet import current
 from apviso.server.runners.records import Records
 from apviso.server.targets import store as targets
+from apviso.server.targets.facts import KnownTarget
 from apviso.server.targets.proof import lost_at
 
 Ends = dict[RunnerId, list[datetime]]
@@ -48,10 +49,16 @@ async def gather(
     records = await current(plant, organization_id)
     if runner_id is not None and not records.has(runner_id):
         raise RunnerNotFound
+    target = None
+    if target_id is not None:
+        for_scans = () if for_scan is None else (for_scan,)
+        target = (await target_facts(work, organization_id, [TargetId(target_id)], for_scans)).get(TargetId(target_id))
+        if target is None:
+            raise TargetNotFound
     ends = await expected_ends(work, organization_id)
     return replace(
         question_of(records, await current_license(work, plant, organization_id), work.now, ends),
-        target=await target_facts(work, organization_id, target_id, for_scan) if target_id is not None else None,
+        target=target,
         requested_runner_id=RunnerId(runner_id) if runner_id is not None else None,
         not_before=not_before,
         is_brief=is_brief,
@@ -91,18 +98,19 @@ async def readiness_of(
     return readiness
 
 
-async def target_facts(work: Work, organization_id: OrganizationId, target_id: str, for_scan: ScanId | None) -> TargetFacts:
-    target = await targets.get(work, organization_id, target_id)
+async def target_facts(
+    work: Work, organization_id: OrganizationId, target_ids: Collection[TargetId], for_scans: Collection[ScanId]
+) -> dict[TargetId, TargetFacts]:
+    """Of those that the organization has. The scans are those that the question is about: they do not count as others of their targets."""
+    found = await targets.list_by_id(work, organization_id, target_ids)
     organization = await organizations.get(work, organization_id)
-    facts = TargetFacts(
-        target.visibility,
-        target.verified_at is not None,
-        organization.requires_verification,
-        lost_at(target),
-        windows=target.scan_windows,
-    )
-    touched = await store.touched_until(work, target.id, for_scan)
-    return facts if touched is None else replace(facts, is_idle=False, idle_after=touched.until)
+    touched = await store.touches(work, target_ids, for_scans)
+    return {target.id: _facts(target, organization.requires_verification, touched.get(target.id)) for target in found.values()}
+
+
+def _facts(target: KnownTarget, needs_proof: bool, touch: store.Touch | None) -> TargetFacts:
+    facts = TargetFacts(target.visibility, target.verified_at is not None, needs_proof, lost_at(target), windows=target.scan_windows)
+    return facts if touch is None else replace(facts, is_idle=False, idle_after=touch.until)
 
 
 async def expected_ends(work: Work, organization_id: OrganizationId) -> Ends:

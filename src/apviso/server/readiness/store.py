@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,17 +24,18 @@ class Touch:
     until: datetime | None
 
 
-async def touched_until(work: Work, target_id: TargetId, for_scan: ScanId | None) -> Touch | None:
-    """Whether another scan of this target is active, or an ended attempt may still send traffic; None when it is idle."""
-    active = select(ScanRow.id).where(ScanRow.target_id == target_id, ScanRow.status.in_(ACTIVE_STATUSES))
-    if for_scan is not None:
-        active = active.where(ScanRow.id != for_scan)
-    if await work.db.scalar(active.limit(1)) is not None:
-        return Touch(None)
-    latest = await work.db.scalar(
-        select(func.max(AttemptRow.silent_at)).where(AttemptRow.target_id == target_id, AttemptRow.silent_at > work.now)
+async def touches(work: Work, target_ids: Collection[TargetId], except_scans: Collection[ScanId]) -> dict[TargetId, Touch]:
+    """Of which of these targets another scan is active, or an ended attempt may still send traffic; the others are idle."""
+    latest = await work.db.execute(
+        select(AttemptRow.target_id, func.max(AttemptRow.silent_at).label("until"))
+        .where(AttemptRow.target_id.in_(target_ids), AttemptRow.silent_at > work.now)
+        .group_by(AttemptRow.target_id)
     )
-    return Touch(latest) if latest is not None else None
+    found = {row.target_id: Touch(row.until) for row in latest}
+    active = select(ScanRow.target_id).where(
+        ScanRow.target_id.in_(target_ids), ScanRow.status.in_(ACTIVE_STATUSES), ScanRow.id.not_in(except_scans)
+    )
+    return found | {target_id: Touch(None) for target_id in (await work.db.execute(active)).scalars()}
 
 
 async def recent_durations(work: Work, organization_id: OrganizationId) -> list[float]:

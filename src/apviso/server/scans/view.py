@@ -32,10 +32,11 @@ async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dic
     if not queued:
         return {}
     fleet = await gather(work, plant, queued[0].organization_id, is_brief=True)
-    questions = []
-    for scan in queued:
-        target = await target_facts(work, scan.organization_id, scan.target_id, scan.id)
-        questions.append(replace(fleet, target=target, requested_runner_id=scan.requested_runner_id, not_before=scan.not_before))
+    known = await target_facts(work, queued[0].organization_id, {scan.target_id for scan in queued}, [scan.id for scan in queued])
+    questions = [
+        replace(fleet, target=known[scan.target_id], requested_runner_id=scan.requested_runner_id, not_before=scan.not_before)
+        for scan in queued
+    ]
     return {scan.id: waiting_for(readiness) for scan, readiness in zip(queued, await judged_each(questions), strict=True)}
 
 
