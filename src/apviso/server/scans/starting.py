@@ -24,8 +24,8 @@ from apviso.server.errors import (
     VisibilityNotAllowed,
     field_refused,
 )
-from apviso.server.readiness.assessment import SCANNED, assess
-from apviso.server.readiness.gather import gather
+from apviso.server.readiness.assessment import SCANNED
+from apviso.server.readiness.gather import gather, judged
 from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.ending import tell
@@ -71,7 +71,7 @@ async def permit(work: Work, plant: Resources, organization_id: OrganizationId, 
     Raises the refusal that fits, with the readiness checks where they explain it."""
     target = await targets.get_locked(work, organization_id, wanted.target_id)
     wanted = await _complete(work, organization_id, wanted)
-    readiness = assess(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
+    readiness = await judged(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
     refuse(readiness, is_queued=wanted.when_unavailable == "queue")
     return target, wanted, readiness
 
@@ -79,6 +79,8 @@ async def permit(work: Work, plant: Resources, organization_id: OrganizationId, 
 def refuse(readiness: Readiness, *, is_queued: bool) -> None:
     """Raise what readiness says against a start; nothing when a scan may be queued."""
     failed = {check.code: check for check in readiness.checks if not check.ok}
+    if not failed:
+        return
     explained = readiness.model_dump(mode="json", by_alias=True)
     for code, kind in _FINAL.items():
         if code in failed:
