@@ -15,7 +15,7 @@ import time
 from asyncio import events
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from typing import Any
 import structlog
 from sqlalchemy import insert
 
+from apviso.protocol.timers import Timers
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server.db.beats import Beat
 from apviso.server.db.schema import ScanRow, TargetRow
@@ -60,7 +61,8 @@ async def main(runners: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with TemporaryDirectory(prefix="bench-") as folder:
         # Timed duties have costs of their own.
-        settings = Settings(data_dir=Path(folder), pages_per_minute=1_000_000, housekeeping_interval_seconds=60)
+        timers = Timers(offline_after=timedelta(hours=2), heartbeat_late_after=timedelta(hours=1))
+        settings = Settings(data_dir=Path(folder), pages_per_minute=1_000_000, housekeeping_interval_seconds=60, timers=timers)
         async with running(settings, RealClock()) as plane:
             acme = await plane.organization("Acme")
             known = await enroll(settings.effective_database_url, acme.id, runners, have_spoken=True)

@@ -1,7 +1,7 @@
 // What makes a page move: ages that tick, changes that arrive in place, dialogs, copying, keys. Without it every page works all the same.
-const EVENTS_APART_MS = 1000; // a page is fetched anew at most this often, however much happens; the first news is fetched at once
+const EVENTS_APART_MS = 800; // a page is fetched anew at most this often, however much happens; the first news is fetched at once
 const BEATS_APART_MS = 5000; // what no event tells (a last contact) is fetched this often while the page is seen
-const APART = 10; // and at most a tenth of the time, so that many who watch a busy server do not make it busier
+const APART = 3; // and not sooner than after so many times what the last fetch took: who watches a busy server makes it no busier
 const page = document.body.dataset;
 const kinds = page.live.split(" ").filter(Boolean);
 const ahead = Date.parse(page.now) - Date.now(); // the server's clock counts
