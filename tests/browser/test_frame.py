@@ -51,6 +51,7 @@ def test_page_keeps_nobody_out_fits_a_phone_and_is_small(desk: Desk, path: str) 
     assert 0 < sum(sizes[:4]) <= MOST_BYTES
 
 
+@pytest.mark.submits("/sign-in", "/settings/me/sessions/{id}/end")
 def test_open_page_goes_to_the_door_when_its_session_ends(desk: Desk) -> None:
     with desk.page("/runners", signed_in=False) as page:
         page.get_by_label("E-mail address").fill("ada@acme.example")
@@ -63,6 +64,7 @@ def test_open_page_goes_to_the_door_when_its_session_ends(desk: Desk) -> None:
         expect(page).to_have_url(f"{desk.installation.url}/sign-in?next=%2Frunners")
 
 
+@pytest.mark.submits("/runners/{id}/resume")
 def test_runner_that_arrives_and_pauses_is_on_the_page_by_itself(desk: Desk) -> None:
     with desk.page("/runners") as page:
         workspace = desk.installation.enroll("arriving")
@@ -83,6 +85,7 @@ def test_runner_that_arrives_and_pauses_is_on_the_page_by_itself(desk: Desk) -> 
     runner.stop()
 
 
+@pytest.mark.submits("/sign-in", "/sign-out")
 def test_sign_in_and_out_without_script(desk: Desk) -> None:
     with desk.page("/runners", signed_in=False, java_script_enabled=False) as page:
         page.get_by_label("E-mail address").fill("ada@acme.example")
