@@ -59,8 +59,9 @@ def test_scan_is_started_watched_and_cancelled_without_a_reload(desk: Desk, hand
         page.get_by_label("Runner").select_option(hand.id)
         expect(page).to_have_url(f"{desk.installation.url}/targets/{target}?runner={hand.id}")
         page.get_by_label("Preset").select_option("free")
-        page.get_by_role("button", name="Start scan").click()
+        page.get_by_role("button", name="Start scan").dblclick()
         expect(page.locator("#status")).to_contain_text("queued")
+        assert desk.installation.call("GET", f"/scans?targetId={target}")["total"] == 1
         page.evaluate("window.neverReloaded = true")
         hand.take()
         expect(page.locator("#status")).to_contain_text("running")

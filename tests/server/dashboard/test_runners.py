@@ -98,8 +98,10 @@ async def test_page_shows_the_evidence_against_a_runner_that_is_kept_from_scans(
         await machine.beat()
 
     page = html.unescape((await owner.get(f"/runners/{runner.id}")).text)
+    asked = (await owner.get(f"/runners/{runner.id}/resume")).text
 
     assert "it failed its scans at once" in page
+    assert "Its last 3 scans failed at once; if the cause is still there, so does the next." in asked
     assert page.count(SAID) >= 3
     assert "Several machines use its identity" in page
     assert twin.boot_id in page

@@ -208,10 +208,32 @@ document.addEventListener("click", async (click) => {
   dialog.showModal();
 });
 
+// Forms are sent once, however often their button is pressed
+
+document.addEventListener("submit", (sending) => {
+  const form = sending.target;
+  if (form.getAttribute("method") !== "post" || sending.defaultPrevented) return;
+  if ("sent" in form.dataset) return sending.preventDefault();
+  form.dataset.sent = "";
+  setTimeout(() => delete form.dataset.sent, 5000); // for whoever comes back to the page
+});
+
+// A page with a secret is the answer to a form: opened again, it is the page where the thing itself is, and the form is not sent again
+
+const once = document.querySelector("#main [data-once]");
+if (once) history.replaceState(null, "", once.dataset.once);
+
 // Menus of rows close when somebody does something else
 
 document.addEventListener("click", (click) => {
   for (const menu of document.querySelectorAll(".menu details[open]")) if (!menu.contains(click.target) || click.target.closest("a")) menu.open = false;
+});
+
+document.addEventListener("keydown", (press) => {
+  const menu = press.key === "Escape" && document.querySelector(".menu details[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
 });
 
 // Copying
