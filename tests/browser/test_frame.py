@@ -37,9 +37,13 @@ REFRESHED = """() => new Promise((done) => {
 @pytest.mark.parametrize("path", PAGES)
 def test_page_keeps_nobody_out_fits_a_phone_and_is_small(desk: Desk, path: str) -> None:
     loaded: list[Request] = []
+
+    def note(request: Request) -> None:
+        loaded.append(request)
+
     with desk.page("/sign-in", signed_in=False) as page:
         page.context.add_cookies(desk.cookies)
-        page.on("requestfinished", lambda request: loaded.append(request))
+        page.on("requestfinished", note)
         page.goto(f"{desk.installation.url}{path}", wait_until="load")
         # What went over the wire, with its heads.
         sizes = [request.sizes() for request in loaded]
