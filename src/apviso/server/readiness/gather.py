@@ -27,8 +27,8 @@ from apviso.server.targets.proof import lost_at
 Ends = dict[RunnerId, list[datetime]]
 # What is told of an organization that nothing blocks.
 READY = "ready"
-# More runners are judged in a thread: nobody else would be answered for that long.
-MOST_AT_ONCE = 500
+# A dozen milliseconds. More runners are judged in a thread, beside which others are answered.
+MOST_AT_ONCE = 2_000
 
 
 async def gather(
