@@ -28,7 +28,7 @@ from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe, observe_everyone, policy_of
-from apviso.server.scans.duties import run_timers
+from apviso.server.scans.duties import force_drains, run_timers
 from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import EVERYONE, jobs_topic, stream_topic
@@ -105,6 +105,7 @@ async def forget(turn: Turn, plant: Resources) -> None:
 DUTIES: tuple[Duty, ...] = (
     follow_the_clock,
     run_timers,
+    force_drains,
     end_roll_calls,
     watch_runners,
     end_pauses,

@@ -61,7 +61,7 @@ async def heartbeat(
     boots = next_boots(known, beat.boot_id, request.client.host if request.client else None, work.now)
     await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, duplicate_for), boots)
     await _note_gap(work, plant, known)
-    to_stop = await _hear_roll_call(work, known, beat)
+    to_stop = await _hear_roll_call(work, plant, known, beat)
     runner = await store.get(work, caller.organization_id, caller.id)
     presence = await observe(work, runner, policy_of(plant))
     if known.observed_status is not presence.status:
@@ -81,7 +81,7 @@ async def heartbeat(
     return answer
 
 
-async def _hear_roll_call(work: Work, known: RunnerFacts, beat: Heartbeat) -> list[JobId]:
+async def _hear_roll_call(work: Work, plant: Resources, known: RunnerFacts, beat: Heartbeat) -> list[JobId]:
     """In a roll call, what the runner has to stop: until it has, it is waited for.
 
     Nobody of its organization is given a scan meanwhile, so that no attempt of the same job can have begun since it spoke.
@@ -91,8 +91,9 @@ async def _hear_roll_call(work: Work, known: RunnerFacts, beat: Heartbeat) -> li
     held = await store.list_held_jobs(work, known.id)
     if has_answered(beat, held):
         await store.answer_roll_call(work, known.id)
-        # It may have been the last one that the others' claims waited for.
-        work.hints.update((jobs_topic(known.organization_id), stream_topic(known.organization_id)))
+        if await plant.roll_call.until(work, known.organization_id) is None:
+            # It was the last one that claims waited for. Of two that answer at the same moment the sweep finds out.
+            work.hints.update((jobs_topic(known.organization_id), stream_topic(known.organization_id)))
         return []
     unknown = unknown_jobs(beat, held)
     log.warning("runner runs what the records do not know; it is told to stop", runner_id=known.id, jobs=unknown)
