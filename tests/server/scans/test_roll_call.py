@@ -157,6 +157,8 @@ async def test_control_plane_that_was_away_for_minutes_hands_out_scans_at_once(s
     async with site.started_after(MOST_SECONDS - 60):
         (await site.north.beat()).raise_for_status()
         job = await site.north.claimed()
+        # Claims need not ask.
+        assert not site.plane.resources.roll_call.may_be_on
 
     assert job["scan"]["id"] == site.case.scan_id
 
