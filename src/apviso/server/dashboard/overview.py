@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 @router.get("/")
 async def overview(visitor: Visiting) -> Response:
-    seen, load, trend = await asyncio.gather(_look(visitor), visitor.api.scans.load(), visitor.api.findings.trend())
+    seen = await _look(visitor)
+    load, trend = await asyncio.gather(visitor.api.scans.load(), visitor.api.findings.trend())
     now = visitor.plant.database.clock()
     said, fix = attention.verdict(seen.readiness)
     return visitor.page(
@@ -41,25 +42,27 @@ async def overview(visitor: Visiting) -> Response:
 
 
 async def _look(visitor: Visitor) -> Seen:
-    """Everything that may need attention, as the API tells it, all at once."""
+    """Everything that may need attention, as the API tells it: a few questions at a time, so that others are answered in between."""
     api, since = visitor.api, visitor.plant.database.clock() - attention.NEW_FOR
     few = attention.MOST_ROWS
-    scans_and_runners = asyncio.gather(
+    offline, degraded = await asyncio.gather(
         api.runners.list(status=RunnerStatus.OFFLINE, page=1, limit=few, brief=True),
         api.runners.list(status=RunnerStatus.DEGRADED, page=1, limit=MOST_READ, brief=True),
+    )
+    queue, failed, refused = await asyncio.gather(
         api.scans.page(limit=few * 4, status=ScanStatus.PENDING_RUNNER),
         api.scans.page(limit=few * 4, status=ScanStatus.FAILED),
         api.scans.page(limit=few * 4, status=ScanStatus.PREFLIGHT_FAILED),
     )
-    others = asyncio.gather(
+    findings, schedules = await asyncio.gather(
         api.findings.page(limit=few, severity=(Severity.CRITICAL, Severity.HIGH), user_status=UserStatus.OPEN, first_seen_since=since),
         api.schedules.page(limit=MOST_READ),
+    )
+    targets, webhooks, keys = await asyncio.gather(
         list_targets(visitor),
         first(api.webhooks.all(), MOST_READ) if visitor.may_administer else _none(),
         first(api.api_keys.all(), MOST_READ) if visitor.may_administer else _none(),
     )
-    offline, degraded, queue, failed, refused = await scans_and_runners
-    findings, schedules, targets, webhooks, keys = await others
     return Seen(
         readiness=offline.readiness,
         runners=[*offline.runners, *degraded.runners],
