@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from apviso.protocol.timers import Timers
 from apviso.protocol.webhooks import WebhookEvent
 
-
 # How others write the same databases: as libpq and most hosts of databases do, and without the driver's name.
 _DATABASES = {
     "sqlite:///": "sqlite+aiosqlite:///",
