@@ -72,13 +72,13 @@ def test_unit_of_a_host_is_the_one_that_is_shown_for_it(request: pytest.FixtureR
 
 
 def test_unit_of_ones_own_account_names_no_other_and_keeps_odd_paths_whole() -> None:
-    unit = unit_of(Service(Path("/opt/a $b/apviso"), Path('/home/x/50% "more"'), None))
+    unit = unit_of(Service(Path("/opt/a $b/apviso"), Path('/srv/x/50% "more"'), None))
 
     assert 'ExecStart="/opt/a $$b/apviso" run\n' in unit
-    assert 'Environment="APVISO_RUNNER_WORKSPACE=/home/x/50%% \\"more\\""\n' in unit
+    assert 'Environment="APVISO_RUNNER_WORKSPACE=/srv/x/50%% \\"more\\""\n' in unit
     assert ("User=" in unit, "ProtectSystem" in unit, "WantedBy=default.target" in unit) == (False, False, True)
 
 
 def test_path_that_would_add_a_line_to_the_unit_is_refused() -> None:
     with pytest.raises(BadPath):
-        unit_of(Service(Path("/opt/apviso"), Path("/tmp/x\nExecStartPre=/bin/evil"), None))
+        unit_of(Service(Path("/opt/apviso"), Path("/srv/x\nExecStartPre=/bin/evil"), None))
