@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from tests.support.databases import KINDS, Databases, Kind, make_sqlite_template, require_postgres
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.statements import compile_once
 
 compile_once()
+# As in the server's own log: what is written with the local variables of each frame takes minutes and stops the loop that it is written in.
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], ConsoleRenderer(exception_formatter=plain_traceback)])
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ async def drain_runner(
     plant: Plant,
     drain: Annotated[Drain | None, Body(examples=[{"deadlineSeconds": 1800}])] = None,
 ) -> RunnerAnswer:
-    """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished."""
+    """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished, or it is taken from it."""
     return await _change(work, plant, caller, id, "runner.draining", draining(drain or Drain(), work.now))
 
 
