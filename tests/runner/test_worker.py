@@ -390,7 +390,7 @@ async def test_events_that_the_control_plane_lost_are_sent_again_from_where_it_a
     plane: FakeControlPlane, start_daemon: StartDaemon, application: TargetApplication
 ) -> None:
     job = FakeJob(job_body(scan_url=application.url, domain="finds.localhost"))
-    plane.script("/jobs/job-1/events", Reply(200, {"ackedSeq": 5}), problem(409, "sequence_gap", expectedSeq=1))
+    plane.script("/jobs/job-1/events", Reply(200, {"ackedSeq": 1}), problem(409, "sequence_gap", expectedSeq=1))
 
     finish = await run_to_its_end(plane, start_daemon, job)
 
