@@ -53,6 +53,7 @@ class ControlPlaneModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.stage.settle(is_thorough=True)
+            self.world.check()
             for scan_id in self.world.scans:
                 self.world.check_record(scan_id)
         finally:
@@ -200,7 +201,7 @@ class ControlPlaneModel(RuleBasedStateMachine):
         self.world.answer(runner.beat(configuredConcurrency=2))
         # What begins at the moment of the resume counts as before it.
         self.stage.clock.pass_by(seconds=1)
-        for _ in range(3):
+        for _ in range(4):
             self.world.check()
             for target_id in self.world.targets:
                 if target_id not in self.world.busy:
