@@ -17,6 +17,8 @@ setup: .venv/.ready ## Prepare .venv from the lock files (needs Python 3.11 or n
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	# As pip does for what it puts into the environment: programs that are started anew are not compiled anew.
+	$(BIN)/python -m compileall -q src
 	$(BIN)/apviso scanners install
 	@touch $@
 

@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.databases import KINDS, Databases, Kind, make_sqlite_template, require_postgres
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.statements import compile_once
+
+compile_once()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ START_SECONDS = 60
 MOST_PIECES = 20
 SUPERUSER = "tests"
 TEMPLATE = "schema_at_head"
+# Rows that were taken out leave their places behind, which make later reads slower.
+MOST_USES = 100
 _NUMBERS = count(1)
 END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 # What there is in a database besides rows, and the version that it says it has.
@@ -66,8 +69,9 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         # Copies of the template that a test is done with.
         self._emptied: list[str] = []
+        self._uses: Counter[str] = Counter()
         self._made: list[list[asyncpg.Record]] = []
-        self._tables: list[str] = []
+        self._take_out_rows = ""
         if self._account is not None:
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
         command = [str(self.programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync"]
@@ -140,7 +144,8 @@ class PostgresServer:
         try:
             yield name
         finally:
-            if template == TEMPLATE and self._is_emptied(name):
+            self._uses[name] += 1
+            if template == TEMPLATE and self._uses[name] < MOST_USES and self._is_emptied(name):
                 self._emptied.append(name)
             else:
                 self.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -150,15 +155,33 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {TEMPLATE}")
         in_a_loop_of_its_own(upgrade(self.url(TEMPLATE)))
         self._made = self.execute(*MADE, database=TEMPLATE)
-        self._tables = [row["relname"] for row in self._made[0] if row["relkind"] == b"r" and row["relname"] != "alembic_version"]
+        tables = [row["relname"] for row in self._made[0] if row["relkind"] == b"r" and row["relname"] != "alembic_version"]
+        numbers = [row["relname"] for row in self._made[0] if row["relkind"] == b"S"]
+        self._take_out_rows = ";".join(
+            [
+                # Nobody else sees it, so that the order of the tables does not matter.
+                "SET session_replication_role = replica",
+                *(f"DELETE FROM {table}" for table in tables),
+                *(f"SELECT setval('{number}', 1, false)" for number in numbers),
+            ]
+        )
 
     def _is_emptied(self, name: str) -> bool:
-        """Take out all rows, which costs a third of a new copy; only where the test has changed nothing else."""
-        _, *made = self.execute(END_OTHERS, *MADE, database=name)
-        if made != self._made:
-            return False
-        self.execute(f"TRUNCATE {', '.join(self._tables)} RESTART IDENTITY", database=name)
-        return True
+        """Take out all rows, which costs a tenth of a new copy; only where the test has changed nothing else."""
+
+        async def run() -> bool:
+            connection = await self._connect(name)
+            try:
+                await connection.fetch(END_OTHERS)
+                if [list(await connection.fetch(statement)) for statement in MADE] != self._made:
+                    return False
+                # A few rows in a few tables: TRUNCATE would make new files for every table and index.
+                await connection.execute(self._take_out_rows)
+                return True
+            finally:
+                await connection.close()
+
+        return in_a_loop_of_its_own(run())
 
     async def _connect(self, database: str) -> asyncpg.Connection:
         return await asyncpg.connect(host=str(self.folder), user=SUPERUSER, database=database, timeout=START_SECONDS)

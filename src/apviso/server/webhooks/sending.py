@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -32,9 +33,7 @@ class Sender:
     def __init__(self, policy: Policy, custom_ca: Path | None, timeout_seconds: float) -> None:
         self._policy = policy
         self._seconds = timeout_seconds
-        self._trust = ssl.create_default_context()
-        if custom_ca is not None:
-            self._trust.load_verify_locations(cafile=custom_ca)
+        self._trust = _trust(custom_ca)
         self._names = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="webhook-names")
         self._asked: dict[str, asyncio.Future[Sequence[Address]]] = {}
 
@@ -174,3 +173,12 @@ def _said(error: Exception) -> str:
             return "The receiver could not be connected to."
         case _:
             return "The receiver closed the connection before it had answered."
+
+
+@cache
+def _trust(custom_ca: Path | None) -> ssl.SSLContext:
+    """The host's authorities and one's own. Read once: that takes longer than a start of all else."""
+    context = ssl.create_default_context()
+    if custom_ca is not None:
+        context.load_verify_locations(cafile=custom_ca)
+    return context
