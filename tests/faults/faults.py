@@ -443,10 +443,5 @@ FAULTS: dict[str, Fault] = {
         Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
     )
 }
-# What is done to the only server, or to what all servers must be down for.
-OF_ONE_SERVER = frozenset(
-    {
-        "server_killed", "server_stopped", "server_suspended", "backup_restored", "cut_off_and_restored", "server_clock_forward",
-        "server_clock_back", "cut_off_and_clock_moved",
-    }
-)  # fmt: skip
+# What two servers may answer in another way than one; the rest is between a host and its scans.
+OF_TWO_SERVERS = ("replica", "wire_", "database_", "runner_killed", "scan_cancelled", "runner_revoked", "token_rotated")
