@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from playwright.sync_api import Browser
 
 from tests.browser.desk import Desk, chromium
 from tests.end_to_end.conftest import QUICK
 from tests.end_to_end.installation import Installation
+from tests.support.names import NameServer, name_server
+
+SETTINGS = QUICK | {
+    "APVISO_PAGES_PER_MINUTE": "100000",
+    # Receivers of the tests are on this host.
+    "APVISO_WEBHOOK_ALLOW_HTTP": "true",
+    "APVISO_WEBHOOK_ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+}
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +28,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = Installation(tmp_path_factory.mktemp("installation"), dict(QUICK) | {"APVISO_PAGES_PER_MINUTE": "100000"})
+def portal() -> Iterator[BlockingPortal]:
+    """Leads to what serves beside the browser: that is asynchronous, and tests with a browser are not."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="module")
+def names(portal: BlockingPortal) -> Iterator[NameServer]:
+    """The name server that is asked for proofs of control."""
+    with portal.wrap_async_context_manager(name_server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, names: NameServer) -> Iterator[Installation]:
+    made = Installation(tmp_path_factory.mktemp("installation"), SETTINGS | {"APVISO_DNS_SERVERS": f'["{names.place}"]'})
     with made.stack:
         yield made.start()
 
@@ -33,8 +56,13 @@ def _owners_desk(browser: Browser, installation: Installation) -> Desk:
 
 
 @pytest.fixture
-def desk(_owners_desk: Desk) -> Iterator[Desk]:
-    """The owner's. A test fails at its end for anything that a page complained of or asked of another host."""
+def desk(request: pytest.FixtureRequest, _owners_desk: Desk) -> Iterator[Desk]:
+    """The owner's. A test fails at its end for anything that a page complained of or asked of another host.
+
+    And for a form that it says it `submits` and did not; tests/upkeep/test_browser_actions.py counts on that.
+    """
     _owners_desk.complaints.clear()
+    _owners_desk.submitted.clear()
     yield _owners_desk
     assert _owners_desk.complaints == []
+    assert {form for mark in request.node.iter_markers("submits") for form in mark.args} - _owners_desk.submitted == set()

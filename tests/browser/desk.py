@@ -11,13 +11,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from fastapi.routing import APIRoute
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
+from apviso.server.dashboard.pages import ROUTERS
 from tests.end_to_end.installation import Installation, wait_for
 
 PASSWORD = "correct horse battery staple"
 SET_UP = re.compile(r"http://\S+/set-up\?code=\S+")
 PATIENCE_MS = 15_000
+ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 # What disturbs somebody seriously; less than that is a matter of taste.
 SERIOUS = ("serious", "critical")
 
@@ -45,6 +48,8 @@ class Desk:
     installation: Installation
     cookies: list[Any] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    # The forms' addresses, as the routes name them, that were sent and not refused.
+    submitted: set[str] = field(default_factory=set)
 
     def sign_up(self, email: str = "ada@acme.example", name: str = "Ada") -> None:
         """Become the owner by the link that the server printed, through the form."""
@@ -84,6 +89,7 @@ class Desk:
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(f"error in a script: {error}"))
         page.on("request", self._look)
+        page.on("response", self._mark)
         return page
 
     def _note(self, message: ConsoleMessage) -> None:
@@ -94,6 +100,11 @@ class Desk:
     def _look(self, request: Request) -> None:
         if not request.url.startswith((self.installation.url, "data:")):
             self.complaints.append(f"asked another host: {request.url}")
+
+    def _mark(self, answer: Response) -> None:
+        if answer.request.method == "POST" and answer.status < 400:
+            path = answer.url.removeprefix(self.installation.url)
+            self.submitted.add(next(route.path for route in ROUTES if "POST" in (route.methods or ()) and route.path_regex.match(path)))
 
 
 @cache

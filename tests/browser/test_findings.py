@@ -21,6 +21,7 @@ def runner(desk: Desk) -> Iterator[SpokenRunner]:
     made.revoke()
 
 
+@pytest.mark.submits("/findings/{id}/status")
 def test_findings_are_moved_through_and_triaged_by_keys(desk: Desk, runner: SpokenRunner) -> None:
     target = runner.scan("keys.internal", flaw("First flaw", "critical"), flaw("Second flaw"), flaw("Third flaw", "low"))
     to_do = f"/findings?target={target}&status=open&status=in_progress"
@@ -50,6 +51,7 @@ def test_findings_are_moved_through_and_triaged_by_keys(desk: Desk, runner: Spok
         expect(page.get_by_role("heading", level=1)).to_have_text("Third flaw")
 
 
+@pytest.mark.submits("/findings/status")
 def test_ticked_findings_are_triaged_without_script_on_a_phone(desk: Desk, runner: SpokenRunner) -> None:
     target = runner.scan("plain.internal", flaw("<b>Long</b> " + "flaw" * 70), flaw("Short flaw"))
 
@@ -80,7 +82,9 @@ def test_new_critical_finding_is_on_the_overview_by_itself(desk: Desk, runner: S
         expect(page.get_by_role("heading", level=1)).to_have_text("Sudden flaw")
 
 
-def test_schedule_is_added_shown_and_deleted(desk: Desk, runner: SpokenRunner) -> None:
+@pytest.mark.submits("/schedules/add", "/schedules/{id}/edit", "/schedules/{id}/disable", "/schedules/{id}/enable")
+@pytest.mark.submits("/schedules/{id}/delete")
+def test_schedule_is_added_switched_edited_and_deleted(desk: Desk, runner: SpokenRunner) -> None:
     target = runner.scan("timed.internal")
 
     with desk.page(f"/schedules/add?target={target}") as page:
@@ -93,6 +97,15 @@ def test_schedule_is_added_shown_and_deleted(desk: Desk, runner: SpokenRunner) -
         expect(page.locator("#next li")).to_have_count(5)
         expect(page.locator("#next li").first).to_contain_text("Sun ")
         assert barriers(page) == []
+        page.get_by_role("button", name="Disable schedule").click()
+        expect(page.locator("#state")).to_contain_text("disabled")
+        page.get_by_role("button", name="Enable schedule").click()
+        expect(page.locator("#state")).to_contain_text("enabled")
+        page.get_by_role("link", name="Edit schedule").click()
+        page.get_by_label("How often").select_option("monthly")
+        page.get_by_label("Day of the month").fill("28")
+        page.get_by_role("button", name="Save schedule").click()
+        expect(page.locator("#state")).to_contain_text("on day 28 of each month")
         page.get_by_role("link", name="Delete schedule").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete schedule").click()
         expect(page.get_by_role("status").first).to_contain_text("The schedule is deleted")

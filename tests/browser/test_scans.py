@@ -11,6 +11,7 @@ from playwright.sync_api import CDPSession, Page, expect
 from tests.browser.desk import Desk, barriers
 from tests.browser.hand import Hand, found, log
 from tests.end_to_end.installation import Installation
+from tests.support.names import NameServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 KEPT = 5_000
@@ -50,15 +51,17 @@ def lines_in(page: Page) -> int:
     return int(page.evaluate("document.querySelectorAll('#log p').length"))
 
 
+@pytest.mark.submits("/targets/{id}/scan", "/scans/{id}/cancel")
 def test_scan_is_started_watched_and_cancelled_without_a_reload(desk: Desk, hand: Hand) -> None:
     target = desk.installation.add_target("http://localhost:3001/")
-    with desk.page(f"/targets/{target}") as page:
+    with desk.page(f"/targets/{target}", color_scheme="dark") as page:
         expect(page.locator("#verdict")).to_contain_text("A scan can start now.")
         page.get_by_label("Runner").select_option(hand.id)
         expect(page).to_have_url(f"{desk.installation.url}/targets/{target}?runner={hand.id}")
         page.get_by_label("Preset").select_option("free")
-        page.get_by_role("button", name="Start scan").click()
+        page.get_by_role("button", name="Start scan").dblclick()
         expect(page.locator("#status")).to_contain_text("queued")
+        assert desk.installation.call("GET", f"/scans?targetId={target}")["total"] == 1
         page.evaluate("window.neverReloaded = true")
         hand.take()
         expect(page.locator("#status")).to_contain_text("running")
@@ -89,6 +92,55 @@ def test_scan_is_started_watched_and_cancelled_without_a_reload(desk: Desk, hand
         with page.expect_popup() as opened:
             page.get_by_role("link", name="Open report").click()
         expect(opened.value.get_by_role("heading", level=1)).to_contain_text("Security test of localhost:3001")
+
+
+@pytest.mark.submits("/targets/add", "/targets/{id}/proof", "/targets/{id}/edit", "/targets/{id}/delete")
+def test_target_is_added_proved_edited_and_deleted(desk: Desk, names: NameServer) -> None:
+    with desk.page("/targets/add", color_scheme="dark") as page:
+        page.get_by_label("Domain").fill("shop.example.com")
+        page.get_by_role("button", name="Add target").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Prove control of shop.example.com")
+        name, value = page.get_by_role("region", name="DNS record").locator("pre").all_inner_texts()
+        names.publish(name, "TXT", f'"{value}"')
+        page.get_by_role("button", name="Look for the record").click()
+        expect(page.get_by_role("status")).to_have_text("Control of shop.example.com is proved. It can be scanned.")
+        page.get_by_role("link", name="Edit target").click()
+        window = page.get_by_role("group", name="Window 1")
+        window.get_by_label("Sun").check()
+        window.get_by_label("From").fill("22:00")
+        window.get_by_label("to", exact=True).fill("23:00")
+        page.get_by_role("button", name="Save target").click()
+        expect(page.locator("#facts")).to_contain_text("Sun 22:00 to 23:00 UTC")
+        assert barriers(page) == []
+        page.get_by_role("link", name="Delete target").click()
+        expect(page.get_by_role("dialog")).to_contain_text("its proof of control go for good")
+        page.get_by_role("dialog").get_by_role("button", name="Delete target").click()
+        expect(page.get_by_role("status")).to_have_text("shop.example.com was deleted.")
+
+
+@pytest.mark.submits("/scans/{id}/retest")
+def test_waiting_scan_says_why_with_its_fix_and_what_was_found_is_tested_again(desk: Desk, hand: Hand) -> None:
+    scan = desk.installation.start_scan(desk.installation.add_target("http://localhost:3003/"), runnerId=hand.id, whenUnavailable="queue")
+    desk.installation.call("POST", f"/runners/{hand.id}/pause")
+    with desk.page(f"/scans/{scan}") as page:
+        expect(page.locator("#waiting")).to_contain_text("by-hand is paused")
+        page.locator("#check-runner_accepting").get_by_role("link", name="Resume runner").click()
+        expect(page.get_by_role("dialog")).to_contain_text("It takes scans again at once; 1 waits now.")
+        page.get_by_role("dialog").get_by_role("button", name="Resume runner").click()
+        hand.take()
+        hand.say(found("To be tested again", "high"), found("Left out", "low"))
+        hand.end()
+        page.goto(f"{desk.installation.url}/scans/{scan}")
+        page.get_by_label("Choose To be tested again").check()
+        page.get_by_role("button", name="Retest chosen findings").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Retest 1 of 2 findings")
+        page.get_by_label("Put it into the queue").check()
+        page.get_by_role("button", name="Start retest").click()
+        expect(page.locator("#retested")).to_contain_text("To be tested again")
+        expect(page.locator("#retested")).not_to_contain_text("Left out")
+        page.get_by_role("link", name="Cancel scan").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel scan").click()
+        expect(page.locator("#status")).to_contain_text("cancelled")
 
 
 def test_log_keeps_up_with_a_thousand_lines_a_second_and_stays_as_large_as_it_is(desk: Desk, hand: Hand) -> None:

@@ -105,6 +105,7 @@ class Campaign:
         """One round. What it finds is in the summary, too."""
         number = len(self.summary.rounds) + 1
         began = random.Random(f"{self.seed}.{number}")
+        self.stage.until_backup_is_old(fault.backup_age)
         scans = self.stage.start_scans()
         holder = self._until_under_way(scans[0], began.randint(0, self.requests - 5))
         scene = Scene(self.stage, holder, scans, began)

@@ -15,9 +15,11 @@ from pathlib import Path
 from tests.end_to_end.installation import wait_for
 from tests.faults.memory import can_limit_memory, exhausted, no_more
 from tests.faults.proxy import Trouble
-from tests.faults.stage import RunnerHost, Stage, move_clock, signal_each
+from tests.faults.stage import TIMERS, RunnerHost, Stage, move_clock, signal_each
 
 HOUR_SECONDS = 3600
+# Older than any attempt without a control plane.
+OLD_BACKUP = TIMERS["STALE_END_AFTER"] + 2.0
 
 
 @dataclass
@@ -40,13 +42,17 @@ def _always(stage: Stage) -> bool:
 
 @dataclass(frozen=True)
 class Fault:
-    """`holds`: seconds that it may last. `endings`: how a scan may end that it happened to. `fits`: whether it can be had on this stage."""
+    """`holds`: seconds that it may last. `endings`: how a scan may end that it happened to. `fits`: whether it can be had on this stage.
+
+    `backup_age`: how old the backup of the database has to be before its scans start.
+    """
 
     name: str
     strike: Strike
     holds: tuple[float, float] = (0.5, 6.0)
     endings: frozenset[str] = field(default=frozenset({"completed"}))
     fits: Callable[[Stage], bool] = _always
+    backup_age: float = 0
 
 
 # ---- the wire
@@ -87,8 +93,13 @@ def server_suspended(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def backup_restored(scene: Scene) -> Iterator[None]:
-    """The control plane comes back with the memory of long ago, and somebody asks for the same targets at once."""
+    """The control plane comes back with the memory of long ago, and somebody asks for the same targets at once.
+
+    What runs is still at it then, unless it is stopped.
+    """
     stage = scene.stage
+    for scan_id in scene.scans:
+        stage.scans[scan_id].slowed.add(scan_id)
     stage.server.signal(signal.SIGKILL)
     stage.server.wait()
     yield
@@ -412,7 +423,7 @@ FAULTS: dict[str, Fault] = {
         Fault("server_killed", server_killed),
         Fault("server_stopped", server_stopped),
         Fault("server_suspended", server_suspended),
-        Fault("backup_restored", backup_restored, (0.2, 3)),
+        Fault("backup_restored", backup_restored, (0.2, 3), backup_age=OLD_BACKUP),
         Fault("database_shut_down", database_restarted(signal.SIGINT), fits=_is_postgresql),
         Fault("database_crashed", database_restarted(signal.SIGQUIT), fits=_is_postgresql),
         Fault("database_locked", database_locked, fits=_is_sqlite),
@@ -439,7 +450,7 @@ FAULTS: dict[str, Fault] = {
         Fault("runner_clock_back", runner_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
         Fault("server_clock_forward", server_clock_moved(HOUR_SECONDS), fits=_has_clocks),
         Fault("cut_off_and_clock_moved", cut_off_and_clock_moved, (5, 9), fits=_has_clocks),
-        Fault("cut_off_and_restored", cut_off_and_restored, (2, 6)),
+        Fault("cut_off_and_restored", cut_off_and_restored, (2, 6), backup_age=OLD_BACKUP),
         Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
     )
 }

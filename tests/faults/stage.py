@@ -186,6 +186,7 @@ class Stage:
     scans: dict[str, WatchedSite] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     backup: Path = field(init=False)
+    _backed_up_at: float = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.backup = self.installation.folder / "backup"
@@ -251,11 +252,15 @@ class Stage:
 
     def take_backup(self) -> None:
         """A copy of the database as it is now."""
+        self._backed_up_at = time.monotonic()
         if self.database is not None:
             self._postgres("pg_dump", "--format=custom", f"--file={self.backup}", "control_plane")
             return
         with closing(sqlite3.connect(self._sqlite)) as live, closing(sqlite3.connect(self.backup)) as copy:
             live.backup(copy)
+
+    def until_backup_is_old(self, seconds: float) -> None:
+        time.sleep(max(0.0, self._backed_up_at + seconds - time.monotonic()))
 
     def restore_backup(self) -> None:
         """The control plane must not run. Scans that it knew are forgotten."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import TypeVar
@@ -20,6 +21,7 @@ from tests.support.people import Runner
 One = TypeVar("One")
 KEYS = (None, "the-first-exchange-key", "the-other-exchange-key")
 HOUR = timedelta(hours=1)
+BROKEN = "broken: "
 # The license has room for ten at a time.
 MOST_RUNNERS = 16
 MOMENTS = (1, 16, 31, 61, 121, 121, 181, 301, 3700)
@@ -81,11 +83,22 @@ class ControlPlaneModel(RuleBasedStateMachine):
         self.draw, self.steps = draw, self.steps + 1
         step = STEPS[(self._number(0, len(STEPS) - 1) + 7 * self.steps) % len(STEPS)]
         note(f"{self.steps}: {step}")
-        getattr(self, f"_{step}")()
+        with self._telling():
+            getattr(self, f"_{step}")()
 
     @invariant()
     def promises_are_kept(self) -> None:
-        self.world.check()
+        with self._telling():
+            self.world.check()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What broke first is told also where a second try goes another way: two calls at the same time are never quite the same again."""
+        try:
+            yield
+        except AssertionError as broken:
+            self.met[f"{BROKEN}{broken}"] += 1
+            raise
 
     # ---- people
 

@@ -44,6 +44,7 @@ class Attempt:
     renewed_at: float
     is_secured: bool = True
     is_touching: bool = False
+    was_started: bool = False
     sent: list[str] = field(default_factory=list)
     finish: dict[str, Any] | None = None
 
@@ -235,7 +236,9 @@ class World:
         if new.is_secured:
             self._may_have(new.runner_id)
         if new.runner_id in self.ephemeral:
-            assert all(before.runner_id != new.runner_id for before in self.attempts), "a runner for one scan was given two"
+            # What it gave back unbegun is not its one.
+            begun = [before for before in self.attempts if before.runner_id == new.runner_id and before.was_started]
+            assert not begun, "a runner for one scan was given two"
         assert new.scan_id not in self.ended, "an ended scan was given out again"
         for before in self.attempts:
             if before.target_id == new.target_id and before.is_touching:
@@ -287,7 +290,7 @@ class World:
             case "lease" if is_taken:
                 attempt.renewed_at, attempt.is_secured = self.now, True
             case "start" if is_taken:
-                attempt.is_touching = True
+                attempt.is_touching = attempt.was_started = True
             case "finish" if is_taken:
                 assert said.body["lastSeq"] <= len(attempt.sent), "an end without all its events was taken"
                 attempt.finish, attempt.is_touching = said.body, False

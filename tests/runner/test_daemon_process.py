@@ -155,6 +155,20 @@ async def test_revoked_runner_stops_its_scan_and_ends_with_78(
     assert list(workspace.spool.iterdir()) == []
 
 
+async def test_runner_that_a_restored_control_plane_does_not_know_kills_its_scan_and_ends_with_77(
+    plane: FakeControlPlane, workspace: Workspace, application: TargetApplication
+) -> None:
+    async with daemon(plane, workspace) as process:
+        job = await running_job(plane, application, "slow.localhost")
+
+        plane.token = new_token(Namespace.RUNNER)
+        code = await ended(process)
+
+    assert code == 77
+    await until_dead(pids_of(job))
+    assert job.finish is None
+
+
 async def test_runner_that_was_enrolled_for_one_scan_ends_with_0_after_it_and_leaves_nothing(
     plane: FakeControlPlane, workspace: Workspace, application: TargetApplication
 ) -> None:

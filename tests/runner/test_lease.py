@@ -15,7 +15,7 @@ from apviso.protocol.daemon import ClaimedJob, Job
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import JobId, RunnerId
 from apviso.runner import lease as lease_module
-from apviso.runner.attempts import Attempt, Stop
+from apviso.runner.attempts import Attempt, Roster, Stop
 from apviso.runner.backoff import Patience
 from apviso.runner.clock import Clock
 from apviso.runner.connection import open_client
@@ -153,6 +153,18 @@ async def test_lease_that_is_lost_silences_the_attempt(reply: Reply, plane: Fake
 
     assert it.attempt.stop is Stop.LEASE_LOST
     assert it.attempt.is_silenced
+
+
+def test_attempt_that_lost_its_lease_is_reported_until_it_has_ended() -> None:
+    attempt, roster = Attempt(Job.model_validate(job_body()), lease_sent=0.0, claimed_at=datetime.now(UTC)), Roster(1)
+    roster.add(attempt)
+
+    attempt.halt(Stop.LEASE_LOST)
+    stopping = roster.running_jobs()
+    roster.remove(attempt)
+
+    assert [(job.job_id, job.attempt) for job in stopping] == [(attempt.job_id, 1)]
+    assert roster.running_jobs() == []
 
 
 async def test_lease_answer_with_a_cancel_stops_the_scan(plane: FakeControlPlane) -> None:

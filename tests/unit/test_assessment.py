@@ -45,6 +45,7 @@ MORNINGS = Hours(frozenset(range(7)), time(6), time(12), "UTC")
 NIGHTS = Hours(frozenset(range(7)), time(22), time(6), "UTC")
 MAINTAINED: dict[str, Any] = {"maintenance_windows": (MORNINGS,)}
 BUSY: dict[str, Any] = {"live_leases": 1}
+CALLED: dict[str, Any] = {"roll_call_until": NOW + seconds(200)}
 REVOKED: dict[str, Any] = {"revoked_at": NOW}
 NO_LICENSE = license_(can_start_self_hosted_scan=False, license_state=LicenseState.EXPIRED)
 
@@ -57,6 +58,7 @@ BLOCKED: list[tuple[Question, CheckCode]] = [
     (question(candidate(**SILENT)), CheckCode.RUNNER_ONLINE),
     (question(candidate(last_contact_at=None)), CheckCode.RUNNER_ONLINE),
     (question(candidate(**PAUSED)), CheckCode.RUNNER_ACCEPTING),
+    (question(candidate(**CALLED)), CheckCode.RUNNER_ACCEPTING),
     (question(candidate(**FAULTY)), CheckCode.RUNNER_HEALTHY),
     (question(candidate(**ELSEWHERE)), CheckCode.RUNNER_COMPATIBLE),
     (question(candidate(**MAINTAINED)), CheckCode.RUNNER_IN_MAINTENANCE),
@@ -254,3 +256,21 @@ def test_readiness_holds_together_for_any_fleet(fleet: list[list[str]], has_lice
         assert readiness.runner_ok
         assert readiness.capacity_ok
         assert fleet[int(str(readiness.selected_runner_id).removeprefix("runner-"))] == []
+
+
+def test_roll_call_keeps_scans_back_until_its_last_runner_has_answered_or_it_is_over() -> None:
+    called = [named("north"), named("south", **CALLED, **SILENT), named("west", roll_call_until=NOW + seconds(100))]
+
+    waiting, over = assess(question(*called)), assess(question(named("north"), named("south", roll_call_until=NOW)))
+
+    assert (waiting.primary_blocker, waiting.selected_runner_id) == (CheckCode.RUNNER_ACCEPTING, "north")
+    assert "before south, west have said what they run" in (waiting.reason or "")
+    assert waiting.estimated_start_at == NOW + seconds(200)
+    assert over.ready
+
+
+def test_roll_call_is_no_time_to_wait_for_where_nobody_accepts_scans() -> None:
+    told = assess(question(named("north", **PAUSED), named("south", **CALLED, **SILENT)))
+
+    assert told.reason == "north is paused and takes no new scan."
+    assert told.estimated_start_at is None

@@ -96,3 +96,13 @@ def test_claim_is_refused_for_the_first_reason_that_holds(
     known = runner(**of_runner)
 
     assert why_not_claim(known, presence_of(known, NOW, POLICY), license_(**of_license), live, offered, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("of_runner", "expected"),
+    [({}, "roll_call"), ({"admin_state": AdminState.PAUSED}, "paused"), ({"health": {"engineReachable": False}}, "roll_call")],
+)
+def test_claim_in_a_roll_call_is_refused_unless_somebody_stopped_the_runner(of_runner: dict[str, Any], expected: str) -> None:
+    known = runner(**of_runner)
+
+    assert why_not_claim(known, presence_of(known, NOW, POLICY), license_(), 0, 1, NOW, is_roll_call=True) == expected

@@ -15,12 +15,13 @@ from apviso.protocol.states import (
     COMPLETED_REASONS,
     FINAL_STATUSES,
     RETRIED_REASONS,
+    AdminState,
     EndReason,
     ScanStatus,
 )
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
-from apviso.server.scans.lifecycle import Due, after_attempt, due
-from tests.unit.known import NOW, TIMERS, attempt, scan, seconds
+from apviso.server.scans.lifecycle import Due, after_attempt, due, is_drain_overdue
+from tests.unit.known import NOW, TIMERS, attempt, runner, scan, seconds
 
 LONG_AGO = NOW - timedelta(hours=1)
 
@@ -180,3 +181,17 @@ def test_scan_that_is_not_final_has_a_timer_that_will_run_out(
 @given(status=st.sampled_from(sorted(FINAL_STATUSES)), after=st.floats(0, 10**7))
 def test_scan_that_is_final_has_no_timer(status: ScanStatus, after: float) -> None:
     assert due(scan(status=status), attempt(), NOW + seconds(after), LONG_AGO, TIMERS) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "amnesty", "expected"),
+    [
+        ({"admin_state": AdminState.DRAINING, "drain_deadline": NOW - seconds(120)}, 0, True),
+        ({"admin_state": AdminState.DRAINING, "drain_deadline": NOW - seconds(119)}, 0, False),
+        ({"admin_state": AdminState.DRAINING, "drain_deadline": NOW - seconds(120)}, 1, False),
+        ({"admin_state": AdminState.DRAINING, "drain_deadline": None}, 0, False),
+        ({"admin_state": AdminState.PAUSED, "drain_deadline": NOW - seconds(120)}, 0, False),
+    ],
+)
+def test_drain_is_overdue_when_its_runner_had_time_to_give_its_scans_back(told: dict[str, Any], amnesty: float, expected: bool) -> None:
+    assert is_drain_overdue(runner(**told), NOW, NOW + seconds(amnesty), TIMERS) is expected

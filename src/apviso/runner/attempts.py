@@ -95,7 +95,8 @@ class Roster:
         return list(self._cancels)
 
     def running_jobs(self) -> list[RunningJob]:
-        ours = [RunningJob(job_id=attempt.job_id, attempt=attempt.number) for attempt in self.attempts if not attempt.is_silenced]
+        """Also those that lost their lease, until their scans are dead: the control plane may be about to let others at the target."""
+        ours = [RunningJob(job_id=attempt.job_id, attempt=attempt.number) for attempt in self.attempts]
         return [*ours, *self._leftovers.values()]
 
     def has(self, attempt: Attempt) -> bool:

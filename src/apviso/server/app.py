@@ -22,6 +22,7 @@ from apviso.server.dashboard.pages import ROUTERS as PAGES
 from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
+from apviso.server.db.roll_call import RollCall
 from apviso.server.db.upgrade import upgrade
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
@@ -190,6 +191,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
     database = Database(settings.effective_database_url, clock, signals)
+    roll_call = RollCall(database, settings.timers)
     return Resources(
         settings=settings,
         database=database,
@@ -204,7 +206,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         provider=Provider(settings),
         parking=Parking(settings.max_parked_requests),
         verifying=Parking(settings.max_verifications_at_once),
-        replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty),
+        replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty, roll_call.join),
+        roll_call=roll_call,
         beats=beats,
         snapshots=snapshots,
         pace=Pace(settings.timers, settings.heartbeats_per_second),

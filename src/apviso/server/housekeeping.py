@@ -15,7 +15,7 @@ import structlog
 
 from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
-from apviso.server.db import answers, clock_steps
+from apviso.server.db import answers, clock_steps, roll_call
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
 from apviso.server.errors import DatabaseUnavailable
@@ -28,7 +28,7 @@ from apviso.server.reports.duties import write_reports
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.runners.watch import observe, observe_everyone, policy_of
-from apviso.server.scans.duties import run_timers
+from apviso.server.scans.duties import force_drains, run_timers
 from apviso.server.schedules import store as schedules
 from apviso.server.schedules.duties import run_schedules
 from apviso.server.signals import EVERYONE, jobs_topic, stream_topic
@@ -58,6 +58,17 @@ async def follow_the_clock(turn: Turn, plant: Resources) -> None:
         work.afterwards.extend((partial(timekeeper.follow, step), plant.replica.grant_amnesty))
         # What is remembered of runners is from before the step.
         work.hints.add(EVERYONE)
+
+
+async def end_roll_calls(turn: Turn, plant: Resources) -> None:
+    """Runners that have not answered a roll call in time are waited for no longer."""
+    if not plant.roll_call.may_be_on:
+        return
+    async with turn() as work:
+        for organization_id, left in await roll_call.end_what_is_over(work):
+            log.warning("roll call ended without some runners", organization_id=organization_id, runners=left)
+            # Whether a scan could start is judged anew, too.
+            work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
 async def watch_runners(turn: Turn, plant: Resources) -> None:
@@ -94,6 +105,8 @@ async def forget(turn: Turn, plant: Resources) -> None:
 DUTIES: tuple[Duty, ...] = (
     follow_the_clock,
     run_timers,
+    force_drains,
+    end_roll_calls,
     watch_runners,
     end_pauses,
     end_accepted_risks,

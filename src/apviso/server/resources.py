@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from apviso.server.db.census import Census
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
+from apviso.server.db.roll_call import RollCall
 from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
 from apviso.server.pace import Pace
@@ -50,6 +51,8 @@ class Resources:
     # Requests that wait for a look at a target.
     verifying: Parking
     replica: Replica
+    # Whether runners have to say what they run before scans are handed out.
+    roll_call: RollCall
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
     # Runners as they are shown, by organization; `runners` knows of what form.

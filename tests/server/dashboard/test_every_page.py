@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi.routing import APIRoute
 
 from apviso.server.dashboard.pages import ROUTERS
-from apviso.server.dashboard.rendering import POLICY
+from apviso.server.dashboard.rendering import POLICY, STATIC
 from tests.support.control_plane import Plane
 from tests.support.visitors import Visitor, forms_of
 
@@ -49,6 +49,16 @@ async def test_page_says_what_it_may_load(owner: Visitor) -> None:
         assert answer.headers["content-type"] == "text/html; charset=utf-8", path
         assert "<script>" not in answer.text, path
         assert "style=" not in answer.text, path
+
+
+async def test_what_pages_load_is_packed_for_those_who_take_it(plane: Plane) -> None:
+    for name in STATIC:
+        plain = await plane.client.get(f"/static/{name}", headers={"accept-encoding": "identity"})
+        packed = await plane.client.get(f"/static/{name}", headers={"accept-encoding": "br, gzip"})
+
+        assert (plain.headers.get("content-encoding"), packed.headers["content-encoding"]) == (None, "gzip"), name
+        assert plain.content == packed.content, name
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]), name
 
 
 async def test_viewer_can_do_nothing_but_to_themselves(viewer: Visitor) -> None:

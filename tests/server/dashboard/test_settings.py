@@ -42,7 +42,7 @@ async def test_user_is_let_in_works_gets_another_role_and_is_removed(plane: Plan
     await owner.submit(f"/settings/users/{user_id}", f"/settings/users/{user_id}/role", role="admin")
     assert (await grace.get("/settings/users")).status_code == 200
 
-    await owner.submit(f"/settings/users/{user_id}", f"/settings/users/{user_id}/remove")
+    await owner.submit(f"/settings/users/{user_id}/remove", f"/settings/users/{user_id}/remove")
     assert (await grace.get("/runners")).status_code == 303
 
 
@@ -81,8 +81,8 @@ async def test_admin_makes_no_owner_and_changes_none(plane: Plane, acme: Organiz
 async def test_last_owner_stays(owner: Visitor) -> None:
     owner_id = await id_of(owner, "owner@")
 
-    for action, more in (("role", {"role": "viewer"}), ("remove", {})):
-        answer = await owner.submit(f"/settings/users/{owner_id}", f"/settings/users/{owner_id}/{action}", **more)
+    for page, action, more in (("", "role", {"role": "viewer"}), ("/remove", "remove", {})):
+        answer = await owner.submit(f"/settings/users/{owner_id}{page}", f"/settings/users/{owner_id}/{action}", **more)
         assert answer.status_code == 409
         assert "This is the last owner" in answer.text
 
@@ -147,6 +147,7 @@ async def test_api_key_without_name_or_scopes_is_refused(owner: Visitor, fields:
 
     assert answer.status_code == 422
     assert said in answer.text
+    assert [f'value="{scope}" checked' in answer.text for scope in ("scans:*", "runners:*")] == ["scopes" in fields, False]
 
 
 async def test_proof_of_control_is_switched_off_in_somebodys_name(acme: Organization, owner: Visitor) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -47,6 +48,40 @@ async def at_once() -> AsyncIterator[None]:
 def through(plane: Plane, runner: Runner) -> Runner:
     """The same runner, whose calls the load balancer gives to another process."""
     return Runner(plane.client, runner.id, runner.token, runner.boot_id, runner.beats + 1)
+
+
+class LaterClock(RealClock):
+    """An hour ahead: what was just written is old."""
+
+    def __call__(self) -> datetime:
+        return super().__call__() + timedelta(hours=1)
+
+
+async def test_roll_call_of_replicas_that_start_together_is_one(frail_settings: Settings) -> None:
+    async with running(frail_settings, RealClock()) as before:
+        acme = await before.organization("Acme")
+        north, south = await acme.runner("north"), await acme.runner("south")
+        case = await queued_scan(acme, north)
+    async with running(frail_settings, LaterClock()) as first, running(frail_settings, LaterClock()) as second:
+        for plane in (first, second):
+            (await through(plane, north).beat()).raise_for_status()
+        refused = [(await through(plane, north).claim()).json()["notAccepting"] for plane in (first, second)]
+        (await through(second, south).beat()).raise_for_status()
+        job = await through(first, north).claimed()
+
+    assert refused == ["roll_call", "roll_call"]
+    assert job["scan"]["id"] == case.scan_id
+
+
+async def test_replica_that_joins_others_begins_no_roll_call_however_old_the_records_seem(frail: Plane, frail_settings: Settings) -> None:
+    acme = await frail.organization("Acme")
+    runner = await acme.runner()
+    await queued_scan(acme, runner)
+
+    async with running(frail_settings, LaterClock()):
+        job = await runner.claimed()
+
+    assert job is not None
 
 
 async def test_scan_started_on_one_replica_is_claimed_on_another_at_once(frail: Plane, twin: Plane) -> None:

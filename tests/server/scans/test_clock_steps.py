@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.server.scans.situations import Case
+from apviso.server.settings import Settings
+from tests.server.scans.situations import Case, queued_scan
 from tests.support.clock import HostClock
-from tests.support.control_plane import Plane
+from tests.support.control_plane import Plane, running
 from tests.support.people import Organization
 
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
@@ -96,3 +97,26 @@ async def test_cancel_after_the_clock_was_set_is_forced_in_its_time(case: Case, 
     await plane.settle()
 
     assert (asked, await case.status()) == ("running", "cancelled")
+
+
+@pytest.mark.parametrize("step", HOURS)
+async def test_roll_call_after_the_clock_was_set_ends_when_it_should(settings: Settings, clock: HostClock, step: timedelta) -> None:
+    async with running(settings, clock) as before:
+        acme = await before.organization("Acme")
+        north, _ = await acme.runner("north"), await acme.runner("south")
+        case = await queued_scan(acme, north)
+    clock.pass_by(hours=1)
+    async with running(settings, clock) as plane:
+        north.client = plane.client
+        clock.pass_by(seconds=60)
+        clock.be_set(step)
+        await plane.settle()
+        clock.pass_by(seconds=238)
+        (await north.beat()).raise_for_status()
+        too_early = (await north.claim()).json()["notAccepting"]
+
+        clock.pass_by(seconds=4)
+        job = await north.claimed()
+
+    assert too_early == "roll_call"
+    assert job["scan"]["id"] == case.scan_id

@@ -317,3 +317,23 @@ async def _lose(case: Case, plane: Plane, clock: Clock) -> None:
     clock.pass_by(seconds=300)
     await plane.settle()
     (await case.runner.beat()).raise_for_status()
+
+
+async def test_drained_runner_that_keeps_its_scan_past_the_deadline_loses_it(
+    case: Case, plane: Plane, clock: Clock, acme: Organization
+) -> None:
+    job = await case.running()
+    (await acme.post(f"/runners/{case.runner.id}/drain", {"deadlineSeconds": 60})).raise_for_status()
+    clock.pass_by(seconds=60 + 119)
+    (await case.runner.on_job(job, "lease")).raise_for_status()
+    await plane.settle()
+    before = await case.status()
+
+    clock.pass_by(seconds=1)
+    await plane.settle()
+    scan, late = await case.scan(), await case.runner.on_job(job, "lease")
+
+    assert before == "running"
+    assert scan["status"] == "pending_runner"
+    assert scan["statusReason"] == "runner_shutdown: The runner was drained and did not give the scan back at the deadline."
+    assert late.json()["code"] == "lease_lost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from apviso.server.dashboard import drawing
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.visitors import Visiting
 
@@ -24,5 +25,11 @@ PLACES = {
 async def list_events(visitor: Visiting, subject: str = "", cursor: str = "") -> Response:
     answer = await visitor.api.organization.audit_page(subject_id=subject or None, cursor=cursor or None, limit=PER_PAGE)
     return visitor.page(
-        "audit/list.html.j2", events=answer.audit_events, total=answer.total, after=answer.next_cursor, subject=subject, places=PLACES
+        "audit/list.html.j2",
+        events=answer.audit_events,
+        total=answer.total,
+        after=answer.next_cursor,
+        subject=subject,
+        places=PLACES,
+        rows_of=drawing.rows_of,
     )

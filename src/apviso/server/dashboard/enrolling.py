@@ -14,7 +14,7 @@ from apviso.protocol.runners import IssuedEnrollmentToken, NewEnrollmentToken, T
 from apviso.protocol.states import RunnerStatus
 from apviso.server.dashboard.forms import errors_of
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Posted, Visiting, Visitor, Working
 
 router = page_router("/runners")
 # Seconds, and what is said of them; the API takes 5 minutes to a day.
@@ -50,7 +50,7 @@ async def show_token(prefix: str, visitor: Visiting) -> Response:
 
 
 @router.get("/tokens/{prefix}/revoke")
-async def ask_revoke_token(prefix: str, visitor: Visiting) -> Response:
+async def ask_revoke_token(prefix: str, visitor: Working) -> Response:
     return visitor.page("runners/revoke-token.html.j2", outcome=await visitor.api.enrollment_tokens.outcome(prefix))
 
 

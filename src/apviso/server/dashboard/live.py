@@ -32,13 +32,13 @@ def _told(event: StreamEvent) -> str:
 
 
 @router.get("/static/{name}")
-async def static(name: str) -> Response:
-    found = rendering.static_file(name)
+async def static(name: str, request: Request) -> Response:
+    found = rendering.static_file(name, request.headers.get("accept-encoding", ""))
     if found is None:
         raise NoSuchRoute
     return found
 
 
 @router.get("/favicon.ico")
-async def favicon() -> Response:
-    return await static("icon.svg")
+async def favicon(request: Request) -> Response:
+    return await static("icon.svg", request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -115,11 +116,19 @@ def static_address(name: str) -> str:
     return f"/static/{name}?v={_file(name)[1]}"
 
 
-def static_file(name: str) -> Response | None:
+@cache
+def _packed(name: str) -> bytes:
+    return gzip.compress(_file(name)[0], mtime=0)
+
+
+def static_file(name: str, encodings: str) -> Response | None:
+    """`encodings` are those that the browser takes. Pages are never packed: what of a secret packs well beside a guess would tell it."""
     if name not in STATIC:
         return None
-    headers = {"cache-control": "public, max-age=31536000, immutable"}
-    return Response(_file(name)[0], media_type=STATIC[name], headers=headers)
+    headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
+    if "gzip" not in encodings:
+        return Response(_file(name)[0], media_type=STATIC[name], headers=headers)
+    return Response(_packed(name), media_type=STATIC[name], headers={**headers, "content-encoding": "gzip"})
 
 
 def unquoted(text: str) -> str:

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from apviso.client.errors import InvalidRequest
 from apviso.protocol.runners import Drain, Pause, Runner, RunnerPatch
 from apviso.protocol.states import RunnerStatus, ScanStatus
+from apviso.server.dashboard import windows
 from apviso.server.dashboard.forms import Form, errors_of
 from apviso.server.dashboard.rendering import plain
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Post, Posted, Visitor, Working
 
 router = page_router("/runners")
 ACTIONS = ("edit", "pause", "resume", "drain", "rotate", "revoke")
@@ -36,11 +37,12 @@ async def _ask(visitor: Visitor, id: str, action: str, *, errors: dict[str, str]
         queued=queue.total,
         errors=errors or {},
         given={} if form is None else form.texts(),
+        windows=windows.rows_of(runner.maintenance_windows) if form is None else windows.rows_again(form),
     )
 
 
 @router.get("/{id}/edit")
-async def ask_edit(id: str, visitor: Visiting) -> Response:
+async def ask_edit(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "edit")
 
 
@@ -54,15 +56,15 @@ async def edit(id: str, posted: Posted) -> Response:
         )
     try:
         labels = [line.strip() for line in form.text("labels").splitlines() if line.strip()]
-        patch = RunnerPatch(name=form.text("name"), labels=labels, max_concurrency=most)
-        runner = await posted.visitor.api.runners.edit(id, patch)
+        told = {"name": form.text("name"), "labels": labels, "maxConcurrency": most, "maintenanceWindows": windows.wanted(form)}
+        runner = await posted.visitor.api.runners.edit(id, RunnerPatch.model_validate(told))
     except (ValidationError, InvalidRequest) as error:
         return await _ask(posted.visitor, id, "edit", errors=_by_field(error), form=form)
     return _done(posted, runner, "has its new settings.")
 
 
 @router.get("/{id}/pause")
-async def ask_pause(id: str, visitor: Visiting) -> Response:
+async def ask_pause(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "pause")
 
 
@@ -90,7 +92,7 @@ def _until(form: Form, now: datetime) -> datetime | None:
 
 
 @router.get("/{id}/resume")
-async def ask_resume(id: str, visitor: Visiting) -> Response:
+async def ask_resume(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "resume")
 
 
@@ -100,7 +102,7 @@ async def resume(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/drain")
-async def ask_drain(id: str, visitor: Visiting) -> Response:
+async def ask_drain(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "drain")
 
 
@@ -119,7 +121,7 @@ async def drain(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/rotate")
-async def ask_rotate(id: str, visitor: Visiting) -> Response:
+async def ask_rotate(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "rotate")
 
 
@@ -129,7 +131,7 @@ async def rotate(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/revoke")
-async def ask_revoke(id: str, visitor: Visiting) -> Response:
+async def ask_revoke(id: str, visitor: Working) -> Response:
     return await _ask(visitor, id, "revoke")
 
 
@@ -150,8 +152,9 @@ def _is_named(typed: str, runner: Runner) -> bool:
 
 def _by_field(error: ValidationError | InvalidRequest) -> dict[str, str]:
     """A field of the API's is called in the form as the API calls it; of minutes it knows only seconds."""
-    outside = {"max_concurrency": "maxConcurrency", "deadline_seconds": "minutes", "deadlineSeconds": "minutes"}
-    return {outside.get(name, name): message for name, message in errors_of(error).items()}
+    outside = {"deadline_seconds": "minutes", "deadlineSeconds": "minutes"}
+    told = {outside.get(name, name): message for name, message in errors_of(error).items()}
+    return told | ({"maintenanceWindows": windows.WRONG} if "maintenanceWindows" in told else {})
 
 
 def _done(posted: Post, runner: Runner, what: str) -> Response:

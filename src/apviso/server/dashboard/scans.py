@@ -20,7 +20,7 @@ from apviso.protocol.wire import Wire
 from apviso.server.dashboard.forms import errors_of
 from apviso.server.dashboard.routing import page_router
 from apviso.server.dashboard.scan_words import ENDINGS, LEVELS, LONGEST_LINE, lines_of
-from apviso.server.dashboard.visitors import Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Posted, Visiting, Visitor, Working
 from apviso.server.errors import NoSuchRoute
 
 router = page_router("/scans")
@@ -122,7 +122,7 @@ async def read_lines(
 
 
 @router.get("/{id}/cancel")
-async def ask_cancel(id: str, visitor: Visiting) -> Response:
+async def ask_cancel(id: str, visitor: Working) -> Response:
     scan = await visitor.api.scans.get(id)
     return visitor.page("scans/cancel.html.j2", scan=scan, has_ended=scan.status in FINAL_STATUSES)
 
@@ -135,7 +135,7 @@ async def cancel(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/retest")
-async def ask_retest(id: str, visitor: Visiting, finding: Ids = (), page: int = 1) -> Response:
+async def ask_retest(id: str, visitor: Working, finding: Ids = (), page: int = 1) -> Response:
     return await _retest_page(visitor, id, list(finding), page)
 
 

@@ -18,7 +18,7 @@ from apviso.protocol.times import zone_names
 from apviso.server.dashboard.forms import Form, errors_of
 from apviso.server.dashboard.naming import list_targets, names_of
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Post, Posted, Visiting, Visitor, Working
 
 router = page_router("/schedules")
 PER_PAGE = 50
@@ -61,7 +61,7 @@ async def list_schedules(visitor: Visiting, target: str = "", page: Page = 1) ->
 
 
 @router.get("/add")
-async def ask_add(visitor: Visiting, target: str = "") -> Response:
+async def ask_add(visitor: Working, target: str = "") -> Response:
     given = {"targetId": target, "when": "weekly", "at": "02:00", "dayOfWeek": "0", "dayOfMonth": "1", "timeZone": "UTC", "enabled": "on"}
     return await _form(visitor, None, {"modelPreset": "low", "whenUnavailable": "queue", "ifMissed": "skip", **given})
 
@@ -86,7 +86,7 @@ async def show_schedule(id: str, visitor: Visiting, page: Page = 1) -> Response:
 
 
 @router.get("/{id}/edit")
-async def ask_edit(id: str, visitor: Visiting) -> Response:
+async def ask_edit(id: str, visitor: Working) -> Response:
     schedule = await visitor.api.schedules.get(id)
     return await _form(visitor, schedule, _given(schedule))
 
@@ -122,7 +122,7 @@ async def _switch(posted: Post, id: str, *, is_on: bool) -> Response:
 
 
 @router.get("/{id}/delete")
-async def ask_delete(id: str, visitor: Visiting) -> Response:
+async def ask_delete(id: str, visitor: Working) -> Response:
     schedule = await visitor.api.schedules.get(id)
     target, runs = await asyncio.gather(visitor.api.targets.get(schedule.target_id), visitor.api.schedules.page_of_runs(id, limit=1))
     return visitor.page("schedules/delete.html.j2", schedule=schedule, target=target, runs=runs.total, timing=timing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from fastapi.responses import Response
@@ -116,6 +117,14 @@ async def give_link(id: str, posted: Posted, work: Writing) -> Response:
     return _show_link(posted, user, set_up_url(address_of(posted.visitor.request, posted.visitor.plant), link))
 
 
+@router.get("/users/{id}/remove")
+async def ask_remove(id: str, visitor: Visiting, work: Reading) -> Response:
+    _only_for_admins(visitor)
+    user = await people.find(work, visitor.user, id)
+    sessions = await store.list_sessions(work, visitor.user.organization_id, user.id)
+    return visitor.page("settings/remove-user.html.j2", user=user, sessions=len(sessions))
+
+
 @router.post("/users/{id}/remove")
 async def remove(id: str, posted: Posted, work: Writing) -> Response:
     user = await people.remove(work, posted.visitor.user, id, posted.visitor.browser)
@@ -140,13 +149,16 @@ async def list_keys(visitor: Visiting) -> Response:
     return await _keys(visitor, {}, {})
 
 
-async def _keys(visitor: Visitor, errors: dict[str, str], given: dict[str, str], status_code: int = 200) -> Response:
+async def _keys(
+    visitor: Visitor, errors: dict[str, str], given: dict[str, str], ticked: Sequence[str] = (), status_code: int = 200
+) -> Response:
     keys = [key async for key in visitor.api.api_keys.all()]
     return visitor.page(
         "settings/api-keys.html.j2",
         status_code=status_code,
         keys=keys,
         scopes=list(Scope),
+        ticked=ticked,
         lifetimes=LIFETIMES,
         errors=errors,
         given=given,
@@ -162,11 +174,11 @@ async def create_key(posted: Posted) -> Response:
     if not form.text("name") or not scopes:
         errors = {} if form.text("name") else {"name": "Give the key a name that says who uses it."}
         errors |= {} if scopes else {"scopes": "Tick what the key may do."}
-        return await _keys(visitor, errors, dict(form.texts()), 422)
+        return await _keys(visitor, errors, dict(form.texts()), scopes, 422)
     try:
         issued = await visitor.api.api_keys.issue(NewApiKey(name=form.text("name")[:120], scopes=scopes, expires_at=ends))
     except InvalidRequest as error:
-        return await _keys(visitor, errors_of(error), dict(form.texts()), 422)
+        return await _keys(visitor, errors_of(error), dict(form.texts()), scopes, 422)
     return visitor.page("settings/api-key.html.j2", issued=issued)
 
 

@@ -13,9 +13,10 @@ from apviso.protocol.scans import NewScan
 from apviso.protocol.states import VISIBILITIES_NEEDING_PROOF, VerificationMethod, Visibility
 from apviso.protocol.targets import NewTarget, Target, TargetPatch
 from apviso.protocol.verification import VerificationCheck
+from apviso.server.dashboard import windows
 from apviso.server.dashboard.forms import Form, errors_of
 from apviso.server.dashboard.routing import page_router
-from apviso.server.dashboard.visitors import Posted, Visiting, Visitor
+from apviso.server.dashboard.visitors import Posted, Visiting, Visitor, Working
 
 router = page_router("/targets")
 PER_PAGE = 50
@@ -29,10 +30,6 @@ VISIBILITIES = (
     (Visibility.LOCALHOST, "Localhost: on the runner's own host"),
     (Visibility.PARTNER_CLIENT, "Partner or client: somebody else's, with their consent"),
 )
-# From Sunday, as the API numbers them.
-DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-EMPTY_WINDOWS = 2
-WRONG_WINDOW = "Each window needs at least one day, a start and an end as 09:30, and a time zone as Europe/Berlin."
 
 
 @router.get("")
@@ -42,7 +39,7 @@ async def list_targets(visitor: Visiting, page: int = 1) -> Response:
 
 
 @router.get("/add")
-async def show_add(visitor: Visiting) -> Response:
+async def show_add(visitor: Working) -> Response:
     return visitor.page("targets/edit.html.j2", **_form(None))
 
 
@@ -64,7 +61,7 @@ async def show_target(id: str, visitor: Visiting, runner: str = "") -> Response:
 
 
 @router.get("/{id}/edit")
-async def show_edit(id: str, visitor: Visiting) -> Response:
+async def show_edit(id: str, visitor: Working) -> Response:
     return visitor.page("targets/edit.html.j2", **_form(await visitor.api.targets.get(id)))
 
 
@@ -79,7 +76,7 @@ async def edit(id: str, posted: Posted) -> Response:
 
 
 @router.get("/{id}/delete")
-async def ask_delete(id: str, visitor: Visiting) -> Response:
+async def ask_delete(id: str, visitor: Working) -> Response:
     target = await visitor.api.targets.get(id)
     scans = (await visitor.api.scans.page(1, 1, target_id=target.id)).total
     schedules = (await visitor.api.schedules.page(1, 1, target_id=target.id)).total
@@ -138,7 +135,6 @@ async def _target_page(
         runner=runner,
         scans=scans,
         presets=PRESETS,
-        days=DAYS,
         given=form.texts() if form else {},
         errors=errors_of(error) if error else {},
         needs_proof=target.visibility in VISIBILITIES_NEEDING_PROOF,
@@ -163,44 +159,23 @@ async def _proof_page(visitor: Visitor, id: str, method: VerificationMethod | No
 
 
 def _form(target: Target | None) -> dict[str, Any]:
-    """What the form of a target needs; `windows` are rows of its last part, the empty ones at the end."""
-    rows = [one.model_dump(by_alias=True) for one in target.scan_windows] if target else []
-    return {
-        "target": target,
-        "visibilities": VISIBILITIES,
-        "days": DAYS,
-        "given": {},
-        "errors": {},
-        "windows": rows + [{} for _ in range(EMPTY_WINDOWS)],
-    }
+    """What the form of a target needs; `windows` are rows of its last part."""
+    rows = windows.rows_of(target.scan_windows if target else [])
+    return {"target": target, "visibilities": VISIBILITIES, "given": {}, "errors": {}, "windows": rows}
 
 
 def _again(visitor: Visitor, target: Target | None, form: Form, error: ApvisoError | ValidationError) -> Response:
-    rows: list[dict[str, Any]] = [*_written(form), *({} for _ in range(EMPTY_WINDOWS))]
     errors = errors_of(error)
     if "scanWindows" in errors:
-        errors["scanWindows"] = WRONG_WINDOW
-    shown = _form(target) | {"given": form.texts(), "errors": errors, "windows": rows}
+        errors["scanWindows"] = windows.WRONG
+    shown = _form(target) | {"given": form.texts(), "errors": errors, "windows": windows.rows_again(form)}
     return visitor.page("targets/edit.html.j2", status_code=_status_of(error), **shown)
 
 
 def _wanted(form: Form) -> dict[str, Any]:
     """What was written; an address that was left empty is the server's to decide."""
     given = {name: form.maybe(name) for name in ("displayUrl", "scanUrl", "visibility") if form.maybe(name)}
-    return given | {"scanWindows": [one | {"timeZone": one["timeZone"] or "UTC"} for one in _written(form)]}
-
-
-def _written(form: Form) -> list[dict[str, Any]]:
-    """The rows of scan windows in which a time was written."""
-    rows: list[dict[str, Any]] = []
-    number = 0
-    while form.has(f"start{number}"):
-        start, end = form.text(f"start{number}"), form.text(f"end{number}")
-        if start or end:
-            days = [int(day) for day in form.all(f"days{number}") if day.isdecimal()]
-            rows.append({"start": start, "end": end, "days": days, "timeZone": form.text(f"zone{number}")})
-        number += 1
-    return rows
+    return given | {"scanWindows": windows.wanted(form)}
 
 
 def _status_of(error: ApvisoError | ValidationError | None) -> int:

@@ -190,6 +190,20 @@ CREDENTIALS[_visitor] = ("session",)
 Visiting = Annotated[Visitor, Depends(_visitor)]
 
 
+def _check_may_work(visitor: Visitor) -> None:
+    if not visitor.may_work:
+        raise NotPermitted("A viewer looks at everything and changes nothing. Ask an admin for another role.")
+
+
+async def _worker(visitor: Visiting) -> Visitor:
+    _check_may_work(visitor)
+    return visitor
+
+
+# Of forms and questions: whoever may not send one does not fill it in.
+Working = Annotated[Visitor, Depends(_worker)]
+
+
 async def _own_post(request: Request, visitor: Visiting) -> Post:
     check_origin(request.headers)
     form = Form(await request.body())
@@ -204,8 +218,7 @@ OwnPosted = Annotated[Post, Depends(_own_post)]
 
 async def _post(posted: OwnPosted) -> Post:
     # The API refuses each change by its scope. This is said before anything is read for it, and also where a page forgets to ask.
-    if not posted.visitor.may_work:
-        raise NotPermitted("A viewer looks at everything and changes nothing. Ask an admin for another role.")
+    _check_may_work(posted.visitor)
     return posted
 
 

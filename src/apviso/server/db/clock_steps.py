@@ -23,6 +23,7 @@ async def move(work: Work, step: timedelta) -> None:
     await _move(work, AttemptRow, AttemptRow.ended_at.is_(None), _OF_LIVE_ATTEMPTS, step)
     await _move(work, AttemptRow, AttemptRow.silent_at > earliest, ("silent_at",), step)
     await _move(work, RunnerRow, RunnerRow.last_contact_at > earliest, ("last_contact_at", "last_heartbeat_at"), step)
+    await _move(work, RunnerRow, RunnerRow.roll_call_until > earliest, ("roll_call_until",), step)
     await _move(work, ScanRow, is_waiting, ("not_before",), step)
     await _move(work, ScanRow, is_to_stop, ("cancel_requested_at",), step)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ import structlog
 
 from apviso.server.db.engine import CONNECT_SECONDS, connection_words, jittered
 from apviso.server.db.locks import HOUSE, JOINING, MEMBERS
+from apviso.server.errors import DatabaseUnavailable
 from apviso.server.signals import EVERYONE, Signals
 
 log = structlog.get_logger("apviso.replica")
@@ -30,7 +31,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 DEAF_AFTER = timedelta(seconds=15)
 # The server finds out within half a minute that this host is gone, and lets go of its locks.
 SESSION = {"application_name": "apviso", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, DatabaseUnavailable)
 
 OTHER_MEMBERS = """
 SELECT count(*) FROM pg_locks
@@ -45,11 +46,19 @@ INSERT INTO control_plane (id, amnesty_until) VALUES (1, $1) ON CONFLICT (id) DO
 class Replica:
     """One connection that listens, tells, and holds this process' locks; they all go with it when it dies.
 
-    On SQLite there is one process: it hears itself and does every duty.
+    On SQLite there is one process: it hears itself and does every duty. `on_joining` is told whether no other process has been there.
     """
 
-    def __init__(self, url: str, clock: Callable[[], datetime], signals: Signals, amnesty: timedelta) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], datetime],
+        signals: Signals,
+        amnesty: timedelta,
+        on_joining: Callable[[bool], Awaitable[None]],
+    ) -> None:
         self._url = url
+        self._on_joining = on_joining
         self._clock = clock
         self._signals = signals
         self._amnesty = amnesty
@@ -68,6 +77,7 @@ class Replica:
         """Belong to the others while the body runs."""
         if self._is_alone:
             self.amnesty_until = self._clock() + self._amnesty
+            await self._on_joining(True)
             yield
             return
         await self._join()
@@ -188,9 +198,11 @@ class Replica:
             await connection.execute("SELECT pg_advisory_lock($1, 0)", JOINING)
             now = self._clock()
             was_deaf = self._heard_at is None or now - self._heard_at > DEAF_AFTER
-            if was_deaf and not await connection.fetchval(OTHER_MEMBERS, MEMBERS):
+            is_first = was_deaf and not await connection.fetchval(OTHER_MEMBERS, MEMBERS)
+            if is_first:
                 await connection.execute(GRANT_AMNESTY, now + self._amnesty)
             self.amnesty_until = await connection.fetchval("SELECT amnesty_until FROM control_plane WHERE id = 1") or now
+            await self._on_joining(is_first)
             await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", MEMBERS)
             await connection.execute("SELECT pg_advisory_unlock($1, 0)", JOINING)
         except BaseException:

@@ -28,6 +28,7 @@ _IS_LEASED = text("status IN ('assigned', 'running', 'stale')")
 _IS_OPEN = text("status IN ('pending', 'held')")
 _IS_OF_RUNNER = text("subject_type = 'runner'")
 _IS_FINISHED = text("finished_at IS NOT NULL")
+_IS_CALLED = text("roll_call_until IS NOT NULL")
 # SQLite counts up by itself only in a column that is exactly INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -127,7 +128,11 @@ class EnrollmentTokenRow(Table):
 class RunnerRow(Table):
     __tablename__ = "runners"
     # Room in each page for the next version of a row: then no index has to follow a heartbeat.
-    __table_args__ = (Index(None, "organization_id", "revoked_at"), {"postgresql_with": {"fillfactor": 70}})
+    __table_args__ = (
+        Index(None, "organization_id", "revoked_at"),
+        Index("ix_runners_roll_call", "organization_id", sqlite_where=_IS_CALLED, postgresql_where=_IS_CALLED),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
     id: Mapped[RunnerId] = mapped_column(primary_key=True)
     organization_id: Mapped[OrganizationId] = mapped_column(ForeignKey("organizations.id"))
     name: Mapped[str] = mapped_column(String(120))
@@ -170,6 +175,8 @@ class RunnerRow(Table):
     last_heartbeat_at: Mapped[datetime | None]
     last_contact_at: Mapped[datetime | None]
     goodbye_at: Mapped[datetime | None]
+    # Until then nobody of its organization gets a scan unless it has told what it runs: the records may be older than that.
+    roll_call_until: Mapped[datetime | None]
     # What the history last recorded, so that a sweep writes changes only.
     observed_status: Mapped[str | None] = mapped_column(String(10))
     observed_reasons: Mapped[list[str] | None]

@@ -56,6 +56,12 @@ class Question:
     requested_runner_id: RunnerId | None = None
     not_before: datetime | None = None
 
+    @property
+    def roll_call(self) -> dict[str, datetime]:
+        """The names of the runners that have to say what they run before anybody is given a scan, and how long they are waited for."""
+        called = ((one.facts.name, one.facts.roll_call_until) for one in self.candidates)
+        return {name: until for name, until in called if until is not None and until > self.now}
+
 
 # What `target_idle` observes: a scan of the target is active, or one that ended may still send what it had begun.
 SCANNED, SETTLING = "scanned", "settling"
@@ -214,8 +220,11 @@ class _Stages:
             blocker = next(check.code for check in self.checks if not check.ok)
             self.checks.append(_check(code, False, f"Cannot be judged before {blocker} holds.", 0, 1, f"Mend {blocker} first."))
             return []
-        telling = tell(_Told(before, kept, self.question))
-        self.checks.append(_check(code, bool(kept), telling.message, telling.observed, telling.required, telling.fix))
+        telling, is_ok = tell(_Told(before, kept, self.question)), bool(kept)
+        if code is CheckCode.RUNNER_ACCEPTING and kept and self.question.roll_call:
+            # Those who could take a scan are judged further: what else stands in its way is told, too.
+            telling, is_ok = _tell_roll_call(self.question.roll_call), False
+        self.checks.append(_check(code, is_ok, telling.message, telling.observed, telling.required, telling.fix))
         return kept
 
     def _is_enabled(self, candidate: Candidate) -> bool:
@@ -236,8 +245,11 @@ class _Told:
 
     @property
     def names(self) -> str:
-        listed = [candidate.facts.name for candidate in self.before[:3]]
-        return ", ".join(listed) + (f" and {len(self.before) - 3} more" if len(self.before) > 3 else "")
+        return _listed([candidate.facts.name for candidate in self.before])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -293,6 +305,17 @@ def _tell_accepting(told: _Told) -> _Telling:
         message += f" {ill.name}: {ill.admin_note}{until}"
         fix = f"Run `apviso doctor` on the host of {ill.name} and mend what it finds. {fix}"
     return _Telling(message, fix, states, ["enabled"])
+
+
+def _tell_roll_call(waited_for: dict[str, datetime]) -> _Telling:
+    have = f"{_listed([*waited_for])} {'has said what it runs' if len(waited_for) == 1 else 'have said what they run'}"
+    return _Telling(
+        "The records of the control plane may be older than what the runners do, as after a restored backup. No scan is handed out before "
+        f"{have}, at the latest until {format_instant(max(waited_for.values()))}.",
+        "Wait; it ends by itself, and sooner when the runners that are waited for are there: start those that are stopped.",
+        ["roll_call"],
+        ["enabled"],
+    )
 
 
 def _tell_healthy(told: _Told) -> _Telling:
@@ -401,13 +424,16 @@ _TURNS_LOOKED_AT = 30
 
 def _estimate(question: Question, failed: list[Check], stages: _Stages) -> datetime | None:
     """When a scan could start if nothing but time stands in its way; None where somebody has to act or nothing is known."""
-    if any(check.code not in _PASSES_BY_TIME for check in failed):
+    # Only where somebody accepts scans is it what they wait for.
+    roll_call = question.roll_call if stages.compatible else {}
+    passes = _PASSES_BY_TIME | {CheckCode.RUNNER_ACCEPTING} if roll_call else _PASSES_BY_TIME
+    if any(check.code not in passes for check in failed):
         return None
-    moments: list[datetime] = []
+    moments: list[datetime] = [*roll_call.values()]
     in_maintenance = not stages.able
     for check in failed:
         match check.code:
-            case CheckCode.SCAN_WINDOW_CLOSED | CheckCode.RUNNER_IN_MAINTENANCE:
+            case CheckCode.SCAN_WINDOW_CLOSED | CheckCode.RUNNER_IN_MAINTENANCE | CheckCode.RUNNER_ACCEPTING:
                 pass
             case CheckCode.RUNNER_CAPACITY if in_maintenance:
                 pass

@@ -70,6 +70,9 @@ def is_in_touch(known: Remembered, now: datetime, policy: PresencePolicy) -> boo
     facts = known.facts
     if facts.revoked_at is not None or facts.goodbye_at is not None or facts.duplicate_seen_at is not None:
         return False
+    if facts.roll_call_until is not None:
+        # What it says it runs has to be compared with the records.
+        return False
     last = facts.last_heartbeat_at
     return last is not None and last <= now <= last + policy.timers.heartbeat_late_after
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Body, Request
 
 from apviso.protocol.daemon import BeatingRunner, Heartbeat, HeartbeatAnswer, NewRunnerToken
 from apviso.protocol.tokens import Namespace, new_token
-from apviso.protocol.wire import RunnerId
+from apviso.protocol.wire import JobId, RunnerId
 from apviso.server.access import CallingRunner
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
@@ -28,9 +29,11 @@ from apviso.server.runners import store
 from apviso.server.runners.boots import duplicate_seen_at, next_boots
 from apviso.server.runners.directives import directives_for
 from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.roll_call import has_answered, unknown_jobs
 from apviso.server.runners.watch import observe, policy_of
-from apviso.server.signals import jobs_topic, runner_topic
+from apviso.server.signals import jobs_topic, runner_topic, stream_topic
 
+log = structlog.get_logger("apviso.runners")
 router = APIRouter(prefix="/api/runner", tags=["daemon"])
 DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, RunnerRevoked, RateLimited)
 EXAMPLE = {
@@ -58,6 +61,7 @@ async def heartbeat(
     boots = next_boots(known, beat.boot_id, request.client.host if request.client else None, work.now)
     await store.record_heartbeat(work, known, beat, duplicate_seen_at(known, beat.boot_id, work.now, duplicate_for), boots)
     await _note_gap(work, plant, known)
+    to_stop = await _hear_roll_call(work, plant, known, beat)
     runner = await store.get(work, caller.organization_id, caller.id)
     presence = await observe(work, runner, policy_of(plant))
     if known.observed_status is not presence.status:
@@ -65,15 +69,35 @@ async def heartbeat(
     if known.boot_id != runner.boot_id:
         # Another process may remember the boot before.
         work.hints.add(runner_topic(caller.id))
+    directives = await directives_for(work, plant, runner)
     answer = HeartbeatAnswer(
         runner=BeatingRunner(id=runner.id, status=presence.status),
         heartbeat_interval_ms=plant.pace.interval_ms,
-        directives=await directives_for(work, plant, runner),
+        directives=directives.model_copy(update={"cancel_jobs": [*directives.cancel_jobs, *to_stop]}) if to_stop else directives,
         server_time=work.now,
     )
     # Its next heartbeat is judged by how this one left it.
     work.afterwards.append(lambda: plant.beats.forget(caller.id))
     return answer
+
+
+async def _hear_roll_call(work: Work, plant: Resources, known: RunnerFacts, beat: Heartbeat) -> list[JobId]:
+    """In a roll call, what the runner has to stop: until it has, it is waited for.
+
+    Nobody of its organization is given a scan meanwhile, so that no attempt of the same job can have begun since it spoke.
+    """
+    if known.roll_call_until is None or known.roll_call_until <= work.now:
+        return []
+    held = await store.list_held_jobs(work, known.id)
+    if has_answered(beat, held):
+        await store.answer_roll_call(work, known.id)
+        if await plant.roll_call.until(work, known.organization_id) is None:
+            # It was the last one that claims waited for. Of two that answer at the same moment the sweep finds out.
+            work.hints.update((jobs_topic(known.organization_id), stream_topic(known.organization_id)))
+        return []
+    unknown = unknown_jobs(beat, held)
+    log.warning("runner runs what the records do not know; it is told to stop", runner_id=known.id, jobs=unknown)
+    return unknown
 
 
 async def _note_gap(work: Work, plant: Resources, known: RunnerFacts) -> None:

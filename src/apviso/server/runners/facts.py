@@ -58,6 +58,7 @@ class RunnerFacts:
     quarantine: Quarantine | None = None
     trusted_at: datetime | None = None
     maintenance_turns_at: datetime | None = None
+    roll_call_until: datetime | None = None
 
     def changed(self, changes: Mapping[str, object]) -> RunnerFacts:
         """Another record with these fields changed. `dataclasses.replace` would set every field anew, and each heartbeat comes by here."""

@@ -109,7 +109,7 @@ async def drain_runner(
     plant: Plant,
     drain: Annotated[Drain | None, Body(examples=[{"deadlineSeconds": 1800}])] = None,
 ) -> RunnerAnswer:
-    """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished."""
+    """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished, or it is taken from it."""
     asked = drain or Drain()
     deadline = None if asked.deadline_seconds is None else work.now + timedelta(seconds=asked.deadline_seconds)
     values = {"admin_state": AdminState.DRAINING, "admin_note": asked.note, "admin_until": None, "drain_deadline": deadline}

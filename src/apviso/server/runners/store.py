@@ -237,6 +237,21 @@ async def record_heartbeat(
     work.touched.add((known.organization_id, known.id))
 
 
+async def list_held_jobs(work: Work, runner_id: RunnerId) -> set[tuple[JobId, int]]:
+    """The jobs that the runner holds by the records, with the number of the attempt."""
+    rows = await work.db.execute(
+        select(ScanRow.job_id, AttemptRow.number)
+        .join(AttemptRow, (AttemptRow.scan_id == ScanRow.id) & (AttemptRow.number == ScanRow.attempt))
+        .where(AttemptRow.runner_id == runner_id, AttemptRow.ended_at.is_(None))
+    )
+    return {(row.job_id, row.number) for row in rows}
+
+
+async def answer_roll_call(work: Work, runner_id: RunnerId) -> None:
+    """It has said what it runs, and is waited for no longer."""
+    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(roll_call_until=None))
+
+
 def beat_of(one: RunnerFacts) -> Beat:
     """What a heartbeat that was answered from memory writes."""
     assert one.last_heartbeat_at is not None
@@ -251,7 +266,8 @@ async def record_beats(work: Work, beats: Sequence[Beat]) -> None:
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
-    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(goodbye_at=work.now))
+    """It runs nothing any more, which answers a roll call, too."""
+    await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(goodbye_at=work.now, roll_call_until=None))
     work.hints.add(runner_topic(runner_id))
 
 

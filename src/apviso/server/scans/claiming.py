@@ -47,12 +47,16 @@ UNPROVED = "Control of the target is not proved."
 
 @dataclass(frozen=True)
 class Outlook:
-    """What an organization's runners can have, as seen at `at`: scans that wait, and what its license leaves."""
+    """What an organization's runners can have, as seen at `at`: scans that wait, and what its license leaves.
+
+    Nothing during a roll call.
+    """
 
     at: datetime
     scans: Sequence[WaitingScan]
     license: License
     live_leases: int
+    is_roll_call: bool = False
 
 
 @dataclass(eq=False)
@@ -73,7 +77,15 @@ class Ticket:
     def judge(self, plant: Resources, outlook: Outlook, now: datetime) -> None:
         self.is_judged = True
         presence = presence_of(self.runner, now, policy_of(plant))
-        self.refusal = why_not_claim(self.runner, presence, outlook.license, outlook.live_leases, self.claim.free_slots, now)
+        self.refusal = why_not_claim(
+            self.runner,
+            presence,
+            outlook.license,
+            outlook.live_leases,
+            self.claim.free_slots,
+            now,
+            is_roll_call=outlook.is_roll_call,
+        )
         self.visibilities = reachable(self.runner, outlook.license)
 
     def answer(self) -> ClaimAnswer:
@@ -89,7 +101,8 @@ async def look_out(work: Work, plant: Resources, organization_id: OrganizationId
     """`claims`: how many want something; of each kind of scans no more are looked for."""
     scans = await store.list_claimable(work, organization_id, claims, other_since(plant, work.now))
     held = await current_license(work, plant, organization_id)
-    return Outlook(work.now, scans, held, await store.count_live(work, organization_id))
+    is_roll_call = await plant.roll_call.until(work, organization_id) is not None
+    return Outlook(work.now, scans, held, await store.count_live(work, organization_id), is_roll_call)
 
 
 def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook | None:
@@ -171,6 +184,8 @@ async def take(
     """
     await runners.lock(work, *sorted({ticket.caller.id for _, ticket in wanted}))
     organization = await organizations.lock(work, organization_id)
+    if await plant.roll_call.until(work, organization_id) is not None:
+        return {}
     held = await current_license(work, plant, organization_id)
     live = await store.count_live(work, organization_id)
     takers = await _takers(work, plant, organization_id, [ticket for _, ticket in wanted], held, live)

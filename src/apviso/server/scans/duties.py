@@ -13,14 +13,15 @@ from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store as runners
 from apviso.server.scans import store
-from apviso.server.scans.ending import conclude, end_attempt, tell
+from apviso.server.scans.ending import conclude, end_attempt, release, tell
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
-from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due
+from apviso.server.scans.lifecycle import Due, Outcome, cancelled, due, is_drain_overdue
 from apviso.server.scans.quarantining import judge_runner
 from apviso.server.targets import store as targets
 
 # One that fails takes no more than these with it, and nobody waits long for a lock.
 SCANS_AT_ONCE = 20
+NOT_GIVEN_BACK = "The runner was drained and did not give the scan back at the deadline."
 
 
 async def run_timers(turn: Turn, plant: Resources) -> None:
@@ -38,6 +39,18 @@ async def run_timers(turn: Turn, plant: Resources) -> None:
                 if what is not None:
                     work.afterwards.append(partial(timer_ran_out, what))
                     await _act(work, plant, scan, attempt, what)
+
+
+async def force_drains(turn: Turn, plant: Resources) -> None:
+    """Take the scans from runners that have not given them back long after the deadline of their drain."""
+    async with plant.database.reading() as work:
+        draining = await store.list_drained_with_scans(work)
+    for organization_id, runner_id in draining:
+        async with turn() as work:
+            runner = await runners.get(work, organization_id, runner_id)
+            if is_drain_overdue(runner, work.now, plant.amnesty_until, plant.settings.timers):
+                # It may not have heard of it: other attempts wait until it must have stopped by itself.
+                await release(work, plant, runner_id, EndReason.RUNNER_SHUTDOWN, NOT_GIVEN_BACK, actor=SYSTEM, is_confirmed=False)
 
 
 async def _first_chance(work: Work, scan: ScanFacts) -> datetime | None:

@@ -14,6 +14,8 @@ from apviso.server.runners.presence import Presence, admin_state_at, is_in_maint
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
 MAINTENANCE = "maintenance"
+# The records may be older than what runners do: all that were there lately say first what they run.
+ROLL_CALL = "roll_call"
 
 
 def holder_of(scan: ScanFacts, attempt: AttemptFacts | None, runner_id: RunnerId) -> AttemptFacts:
@@ -41,7 +43,14 @@ def silent_at(attempt: AttemptFacts, now: datetime, timers: Timers, *, is_confir
 
 
 def why_not_claim(
-    runner: RunnerFacts, presence: Presence, held: License, live_leases: int, offered_slots: int, now: datetime
+    runner: RunnerFacts,
+    presence: Presence,
+    held: License,
+    live_leases: int,
+    offered_slots: int,
+    now: datetime,
+    *,
+    is_roll_call: bool = False,
 ) -> str | None:
     """Why this runner can be given no job now; None when it can."""
     state = admin_state_at(runner, now)
@@ -51,6 +60,8 @@ def why_not_claim(
         return MAINTENANCE
     if runner.goodbye_at is not None:
         return "said_goodbye"
+    if is_roll_call:
+        return ROLL_CALL
     if presence.blocking_faults:
         return presence.blocking_faults[0]
     if not held.can_start_self_hosted_scan:

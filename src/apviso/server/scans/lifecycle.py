@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from apviso.protocol.states import CANCELLED_REASONS, COMPLETED_REASONS, RETRIED_REASONS, EndReason, ScanStatus
+from apviso.protocol.states import CANCELLED_REASONS, COMPLETED_REASONS, RETRIED_REASONS, AdminState, EndReason, ScanStatus
 from apviso.protocol.timers import Timers
+from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.presence import admin_state_at
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
 
 OVERDUE = "The scan did not end within its time and was stopped."
@@ -104,6 +106,16 @@ def due(
     if now < amnesty_until:
         return None
     return _lease_due(scan, attempt, now, timers)
+
+
+def is_drain_overdue(runner: RunnerFacts, now: datetime, amnesty_until: datetime, timers: Timers) -> bool:
+    """Whether a runner that was to give its scans back at the deadline of its drain is waited for no longer.
+
+    One that can be reached does so with its next heartbeat, and after a restart of the server gets time to hear of it.
+    """
+    if admin_state_at(runner, now) is not AdminState.DRAINING or runner.drain_deadline is None:
+        return False
+    return now >= amnesty_until and now - runner.drain_deadline >= timers.cancel_forced_after
 
 
 def _lease_due(scan: ScanFacts, attempt: AttemptFacts, now: datetime, timers: Timers) -> Due | None:

@@ -72,6 +72,7 @@ async def say_goodbye(
     message = (goodbye.reason if goodbye else None) or "The runner shut down."
     jobs = await release(work, plant, caller.id, EndReason.RUNNER_SHUTDOWN, message, actor=caller.actor, is_confirmed=True)
     await runners.record_goodbye(work, caller.id)
+    work.hints.add(jobs_topic(caller.organization_id))
     await observe(work, await runners.get(work, caller.organization_id, caller.id), policy_of(plant))
     await audit.record(work, caller.organization_id, caller.actor, "runner.goodbye", ("runner", caller.id), caller.request_id, jobs=jobs)
     return GoodbyeAnswer(released_jobs=jobs)

@@ -32,7 +32,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from apviso.protocol.findings import FindingCounts
 from apviso.protocol.scan_events import ScanEvent
 from apviso.protocol.scans import NewScan
-from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, LEASED_STATUSES, EndReason, ScanStatus, UserStatus, Visibility
+from apviso.protocol.states import (
+    ACTIVE_STATUSES,
+    FINAL_STATUSES,
+    LEASED_STATUSES,
+    AdminState,
+    EndReason,
+    ScanStatus,
+    UserStatus,
+    Visibility,
+)
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
@@ -180,6 +189,17 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     held = select(ScanRow.__table__).where(ScanRow.id.in_(attempts)).order_by(ScanRow.id)
     scans = await work.db.execute(held.with_for_update(key_share=True))
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
+
+
+async def list_drained_with_scans(work: Work) -> list[tuple[OrganizationId, RunnerId]]:
+    """Runners of every organization that still hold scans at the deadline of their drain."""
+    rows = await work.db.execute(
+        select(RunnerRow.organization_id, RunnerRow.id)
+        .join(AttemptRow, AttemptRow.runner_id == RunnerRow.id)
+        .where(AttemptRow.ended_at.is_(None), RunnerRow.admin_state == AdminState.DRAINING, RunnerRow.drain_deadline <= work.now)
+        .distinct()
+    )
+    return [(row.organization_id, row.id) for row in rows]
 
 
 async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[FindingCounts, int]]:

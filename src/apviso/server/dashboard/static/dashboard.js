@@ -5,6 +5,7 @@ const page = document.body.dataset;
 const kinds = page.live.split(" ").filter(Boolean);
 const ahead = Date.parse(page.now) - Date.now(); // the server's clock counts
 document.documentElement.classList.add("has-script");
+document.querySelector(".rail [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // where the rail is a bar
 
 // Ages
 
@@ -39,6 +40,8 @@ function want() {
 async function refresh() {
   wanted = null;
   if (fetching || document.querySelector("dialog[open]")) return void setTimeout(want, EVENTS_APART_MS);
+  const everything = isAsked;
+  isAsked = false;
   fetching = true;
   last = Date.now();
   try {
@@ -51,7 +54,10 @@ async function refresh() {
     there?.querySelector(".said")?.remove();
     const said = here?.querySelector(":scope > .said");
     if (said) there?.prepend(said.cloneNode(true));
-    if (here && there) take(here, there);
+    if (here && there) {
+      tellOf(everything ? [] : withheld(there));
+      take(here, there);
+    }
     document.title = fresh.title;
     tick();
     document.dispatchEvent(new Event("refreshed"));
@@ -108,6 +114,51 @@ function glow(element) {
   element.classList.add("changed");
 }
 
+// A list that somebody has scrolled or filtered does not move under their eyes: what is new in it is counted, and comes when it is asked for
+
+let isAsked = false; // the next look brings them
+
+function withheld(there) {
+  const fresh = [];
+  for (const list of there.querySelectorAll("tbody[data-news]")) {
+    const shown = document.getElementById(list.id);
+    if (!shown || (shown.getBoundingClientRect().top >= 0 && !/=[^&]/.test(location.search))) continue;
+    const known = new Set([...shown.rows].map((row) => row.id));
+    const rows = [...list.rows];
+    const last = rows.findLastIndex((row) => known.has(row.id));
+    // Where rows have left, as many come from the next page: those move nothing.
+    const left = known.size - rows.filter((row) => known.has(row.id)).length;
+    const held = rows.filter((row, place) => !known.has(row.id) && (place < last || place > last + left));
+    for (const row of held) row.remove();
+    const [caption, before] = [list, shown].map((one) => one.closest("table").caption);
+    if (held.length && caption && before) caption.replaceWith(before.cloneNode(true));
+    fresh.push(...held.map(() => list.dataset.news));
+  }
+  return fresh;
+}
+
+const banner = document.createElement("p");
+banner.className = "news";
+banner.setAttribute("role", "status");
+
+function tellOf(fresh) {
+  if (!banner.isConnected && fresh.length) document.body.append(banner);
+  // Of a later page they are only new there.
+  const word = /[?&]page=(?!1(&|$))/.test(location.search) ? "other" : "new";
+  const text = fresh.length ? `Show ${fresh.length} ${word} ${fresh[0]}${fresh.length > 1 ? "s" : ""}` : "";
+  if (banner.textContent === text) return;
+  const button = document.createElement("button");
+  button.textContent = text;
+  banner.replaceChildren(...(text ? [button] : []));
+}
+
+banner.addEventListener("click", () => {
+  isAsked = true;
+  scrollTo(0, 0);
+  document.getElementById("main").focus({ preventScroll: true });
+  refresh();
+});
+
 if (kinds.length) {
   const stream = new EventSource("/live");
   let wasCutOff = false;
@@ -157,10 +208,32 @@ document.addEventListener("click", async (click) => {
   dialog.showModal();
 });
 
+// Forms are sent once, however often their button is pressed
+
+document.addEventListener("submit", (sending) => {
+  const form = sending.target;
+  if (form.getAttribute("method") !== "post" || sending.defaultPrevented) return;
+  if ("sent" in form.dataset) return sending.preventDefault();
+  form.dataset.sent = "";
+  setTimeout(() => delete form.dataset.sent, 5000); // for whoever comes back to the page
+});
+
+// A page with a secret is the answer to a form: opened again, it is the page where the thing itself is, and the form is not sent again
+
+const once = document.querySelector("#main [data-once]");
+if (once) history.replaceState(null, "", once.dataset.once);
+
 // Menus of rows close when somebody does something else
 
 document.addEventListener("click", (click) => {
   for (const menu of document.querySelectorAll(".menu details[open]")) if (!menu.contains(click.target) || click.target.closest("a")) menu.open = false;
+});
+
+document.addEventListener("keydown", (press) => {
+  const menu = press.key === "Escape" && document.querySelector(".menu details[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
 });
 
 // Copying
@@ -195,6 +268,7 @@ for (const form of document.querySelectorAll("form[data-while-typing]")) {
     pause = setTimeout(() => {
       const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
       history.replaceState(null, "", `?${asked}`);
+      isAsked = true;
       refresh();
     }, 200);
   });
