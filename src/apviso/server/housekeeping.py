@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,9 +121,9 @@ DUTIES: tuple[Duty, ...] = (
 )
 
 
-async def run_once(plant: Resources) -> None:
+async def run_once(plant: Resources, duties: Sequence[Duty] = DUTIES) -> None:
     """Do every duty once, now."""
-    for duty in DUTIES:
+    for duty in duties:
         try:
             async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
                 await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
