@@ -5,7 +5,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup image-python demo test test-faults screenshots bench check lint types contracts docs lock clean
+.PHONY: help setup image-python demo test test-faults test-model screenshots bench check lint types contracts docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ test: setup ## Run every test that needs no more than this machine
 # Also: FAULTS_SEED (of an earlier run), FAULTS_ONLY (names of faults), FAULTS_DATABASES (sqlite or postgresql).
 test-faults: setup ## Break a whole installation for FAULTS_MINUTES (10) in every way, and tell what was lost
 	$(BIN)/python -m tests.faults.campaign
+
+# Also: MODEL_STEPS (of each sequence), MODEL_SEED (of an earlier run), MODEL_DATABASES (sqlite or postgresql).
+test-model: setup ## Call a control plane in MODEL_SEQUENCES (100) random orders and see that each promise is kept
+	$(BIN)/python -m tests.model.long_run
 
 screenshots: setup ## Make the pictures in docs/screenshots anew
 	APVISO_KEEP_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py

@@ -90,9 +90,9 @@ class Installation:
         wait_for(self.is_ready, 60, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
         return server
 
-    def is_ready(self) -> bool:
+    def is_ready(self, port: int | None = None) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+            return httpx2.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2, trust_env=False).status_code == 200
         except httpx2.TransportError:
             return False
 

@@ -1,6 +1,7 @@
 """Round after round: scans start, something goes wrong at a moment that the seed decides, and everything that must hold is looked at.
 
-`python -m tests.faults.campaign` runs for FAULTS_MINUTES from FAULTS_SEED on both databases and tells what was lost.
+`python -m tests.faults.campaign` runs for FAULTS_MINUTES from FAULTS_SEED on both databases, and with two servers on one, and tells
+what was lost.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from apviso.scanning import environment
 from tests.containers import private_engine
 from tests.faults import checks
 from tests.faults.checks import Kind, Problem, Record, Use
-from tests.faults.faults import FAULTS, Fault, Scene
-from tests.faults.stage import PROGRAM, RunnerHost, ScanEngine, Stage, opened
+from tests.faults.faults import FAULTS, OF_TWO_SERVERS, Fault, Scene
+from tests.faults.stage import PROGRAM, RunnerHost, ScanEngine, Stage, can_mount, opened
 from tests.support import databases
 from tests.support.postgres import PostgresServer, postgres_server
 
@@ -35,6 +36,10 @@ REQUESTS = 25
 END_SECONDS, QUIET_SECONDS = 120.0, 30.0
 # Nothing that a test says about durability may rest on a database that forgets.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+# Room for PostgreSQL and the log that it writes ahead.
+SMALL_DISK = "400m"
+# One server on either database, and two on one PostgreSQL.
+GROUNDS = ("sqlite", "postgresql", "replicas")
 HOLD_SECRETS = ("identity.json",)
 Tell = Callable[[str], None]
 
@@ -93,7 +98,8 @@ class Campaign:
 
     def faults(self) -> list[Fault]:
         """Those that this stage can have."""
-        return [fault for fault in FAULTS.values() if fault.fits(self.stage)]
+        kinds = OF_TWO_SERVERS if self.stage.replica else ""
+        return [fault for fault in FAULTS.values() if fault.name.startswith(kinds) and fault.fits(self.stage)]
 
     def strike(self, fault: Fault) -> Round:
         """One round. What it finds is in the summary, too."""
@@ -169,7 +175,8 @@ class Campaign:
         while (left := leftovers(self.stage)) and time.monotonic() < deadline:
             time.sleep(0.2)
         if not left:
-            for name, process in (("server", self.stage.server), *((host.name, host.process) for host in self.stage.hosts)):
+            servers = [("server" if which == 0 else "replica", server) for which, server in enumerate(self.stage.servers)]
+            for name, process in (*servers, *((host.name, host.process) for host in self.stage.hosts)):
                 seen = psutil.Process(process.popen.pid)
                 use = Use(seen.num_fds(), seen.memory_info().rss)
                 self._uses.setdefault(f"{name} {seen.pid}", []).append(use)
@@ -201,6 +208,7 @@ class Ground:
     has_extras: bool = False
     engine: ScanEngine | None = None
     requests: int = REQUESTS
+    has_replica: bool = False
 
 
 @contextmanager
@@ -211,7 +219,8 @@ def on_new_stage(ground: Ground, seed: str) -> Iterator[Campaign]:
         if database is not None:
             database.execute("DROP DATABASE IF EXISTS control_plane WITH (FORCE)", "CREATE DATABASE control_plane TEMPLATE template0")
         own = Path(name).resolve()
-        with opened(own, database, seed, requests=ground.requests, has_extras=ground.has_extras, engine=ground.engine) as stage:
+        extras = {"has_extras": ground.has_extras, "has_replica": ground.has_replica}
+        with opened(own, database, seed, requests=ground.requests, engine=ground.engine, **extras) as stage:
             stage.take_backup()
             campaign = Campaign(stage, f"{seed}.{ground.kind}", ground.requests)
             yield campaign
@@ -246,7 +255,7 @@ def main() -> int:
     seed = os.environ.get("FAULTS_SEED") or str(random.SystemRandom().randrange(10**6))
     minutes = float(os.environ.get("FAULTS_MINUTES") or 10)
     wanted = (os.environ.get("FAULTS_ONLY") or "").split()
-    kinds = [kind for kind in databases.KINDS if kind in (os.environ.get("FAULTS_DATABASES") or kind)]
+    grounds = [name for name in GROUNDS if name in (os.environ.get("FAULTS_DATABASES") or name).split()]
 
     def tell(line: str) -> None:
         sys.stdout.write(f"{line}\n")
@@ -254,13 +263,15 @@ def main() -> int:
 
     tell(f"FAULTS_SEED={seed} FAULTS_MINUTES={minutes:g}")
     found = 0
-    with postgres_server(**DURABLE) as postgres, _engine() as engine:
-        for kind in kinds:
-            tell(f"on {kind}")
-            summary = run(Ground(kind, postgres, has_extras=True, engine=engine), seed, minutes / len(kinds), wanted, tell)
+    with postgres_server(small_disk=SMALL_DISK if can_mount() else None, **DURABLE) as postgres, _engine() as engine:
+        for name in grounds:
+            kind: databases.Kind = "sqlite" if name == "sqlite" else "postgresql"
+            ground = Ground(kind, postgres, has_extras=True, engine=engine, has_replica=name == "replicas")
+            tell(f"on {name}")
+            summary = run(ground, seed, minutes / len(grounds), wanted, tell)
             for problem in summary.last:
                 tell(f"    {problem.kind}: {problem.what}")
-            tell(f"{kind}: {summary}")
+            tell(f"{name}: {summary}")
             found += len(summary.problems)
     return 1 if found else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.end_to_end.installation import wait_for
+from tests.faults.memory import can_limit_memory, exhausted, no_more
 from tests.faults.proxy import Trouble
 from tests.faults.stage import TIMERS, RunnerHost, Stage, move_clock, signal_each
 
@@ -174,6 +176,38 @@ def child_killed(word: str) -> Strike:
 
 
 @contextmanager
+def scan_out_of_memory(scene: Scene) -> Iterator[None]:
+    """The kernel ends the scan, which has taken more than there is."""
+    with exhausted(scene.victim.children("scan_program.py")):
+        yield
+
+
+@contextmanager
+def host_out_of_memory(scene: Scene) -> Iterator[None]:
+    """The kernel ends whatever is largest of runner, guard and scan; whoever looks after services starts the runner again."""
+    with exhausted(scene.victim.family()):
+        yield
+    _start_again(scene.victim)
+
+
+@contextmanager
+def runner_refused_memory(scene: Scene) -> Iterator[None]:
+    """Nothing of the host is given any more memory; a runner that cannot go on ends, and is started again."""
+    with no_more(scene.victim.family()):
+        yield
+    _start_again(scene.victim)
+
+
+def _start_again(host: RunnerHost) -> None:
+    """If it has ended, as a service manager would."""
+    try:
+        host.process.wait(2)
+    except subprocess.TimeoutExpired:
+        return
+    host.start()
+
+
+@contextmanager
 def engine_restarted(scene: Scene) -> Iterator[None]:
     """The engine of both hosts, and with it all their scans."""
     assert scene.stage.engine is not None
@@ -245,6 +279,51 @@ def server_disk_full(scene: Scene) -> AbstractContextManager[None]:
     return full(scene.stage.folder / "data")
 
 
+@contextmanager
+def database_disk_full(scene: Scene) -> Iterator[None]:
+    """No table can grow, or PostgreSQL itself ends for want of a log; whoever looks after services starts it again until it answers."""
+    database, loses_log = scene.stage.database, scene.random.random() < 0.5
+    assert database is not None
+    with full(database.folder):
+        if loses_log:
+            database.use_up_log()
+        yield
+    database.revive()
+
+
+# ---- one of two servers
+
+
+@contextmanager
+def replica_killed(scene: Scene) -> Iterator[None]:
+    """One of two servers, and it comes back."""
+    which = scene.random.randrange(2)
+    server = scene.stage.servers[which]
+    server.signal(signal.SIGKILL)
+    server.wait()
+    yield
+    scene.stage.start_server(which)
+
+
+@contextmanager
+def replica_frozen(scene: Scene) -> Iterator[None]:
+    """One of two servers stands still in the middle of whatever it does, and then goes on with it."""
+    server = scene.stage.servers[scene.random.randrange(2)]
+    server.signal(signal.SIGSTOP)
+    yield
+    server.signal(signal.SIGCONT)
+
+
+@contextmanager
+def replicas_killed_in_turn(scene: Scene) -> Iterator[None]:
+    """As where a new version is brought out in a hurry: the second goes as soon as the first is back."""
+    for which in range(2):
+        scene.stage.servers[which].signal(signal.SIGKILL)
+        scene.stage.servers[which].wait()
+        scene.stage.start_server(which)
+    yield
+
+
 # ---- clocks
 
 
@@ -300,6 +379,18 @@ def _has_processes(stage: Stage) -> bool:
     return stage.engine is None
 
 
+def _has_processes_and_groups(stage: Stage) -> bool:
+    return stage.engine is None and can_limit_memory()
+
+
+def _has_small_disk_below_postgresql(stage: Stage) -> bool:
+    return stage.database is not None and stage.database.is_small
+
+
+def _has_replica(stage: Stage) -> bool:
+    return len(stage.servers) > 1
+
+
 def _has_engine(stage: Stage) -> bool:
     return stage.engine is not None
 
@@ -341,6 +432,9 @@ FAULTS: dict[str, Fault] = {
         Fault("runner_stopped", runner_stopped),
         Fault("lid_closed", lid_closed, (0.5, 20)),
         Fault("scan_killed", child_killed("scan_program.py"), (0, 1), ENDED_EARLY, _has_processes),
+        Fault("scan_out_of_memory", scan_out_of_memory, (0, 1), ENDED_EARLY, _has_processes_and_groups),
+        Fault("host_out_of_memory", host_out_of_memory, (0, 3), ENDED_EARLY, _has_processes_and_groups),
+        Fault("runner_refused_memory", runner_refused_memory, (1, 6), ENDED_EARLY, _has_processes),
         Fault("engine_restarted", engine_restarted, fits=_has_engine),
         Fault("guard_killed", child_killed("guard_proxy.py"), (0, 1)),
         Fault("scan_cancelled", scan_cancelled, (0, 1), frozenset({"completed", "cancelled"})),
@@ -348,6 +442,10 @@ FAULTS: dict[str, Fault] = {
         Fault("token_rotated", token_rotated, (2, 6)),
         Fault("runner_disk_full", runner_disk_full, fits=_has_small_disks),
         Fault("server_disk_full", server_disk_full, fits=_has_small_disk_below_sqlite),
+        Fault("database_disk_full", database_disk_full, (0.5, 4), fits=_has_small_disk_below_postgresql),
+        Fault("replica_killed", replica_killed, fits=_has_replica),
+        Fault("replica_frozen", replica_frozen, (0.5, 10), fits=_has_replica),
+        Fault("replicas_killed_in_turn", replicas_killed_in_turn, (0, 1), fits=_has_replica),
         Fault("runner_clock_forward", runner_clock_moved(HOUR_SECONDS), fits=_has_clocks),
         Fault("runner_clock_back", runner_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
         Fault("server_clock_forward", server_clock_moved(HOUR_SECONDS), fits=_has_clocks),
@@ -356,3 +454,5 @@ FAULTS: dict[str, Fault] = {
         Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
     )
 }
+# What two servers may answer in another way than one; the rest is between a host and its scans.
+OF_TWO_SERVERS = ("replica", "wire_", "database_", "runner_killed", "scan_cancelled", "runner_revoked", "token_rotated")

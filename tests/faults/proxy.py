@@ -8,7 +8,7 @@ import random
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,11 +87,11 @@ class _Peer:
 class Wire:
     """`url` is what the runner is told. `secrets` are the secret parts of all tokens that came by."""
 
-    def __init__(self, background: Background, upstream_port: int, own: Issuer, foreign: Issuer, seed: str) -> None:
+    def __init__(self, background: Background, upstream_ports: Sequence[int], own: Issuer, foreign: Issuer, seed: str) -> None:
         self.exchanges: list[Exchange] = []
         self.secrets: set[bytes] = set()
         self._background = background
-        self._upstream_port = upstream_port
+        self._upstream_ports = upstream_ports
         self._own, self._foreign = own, foreign
         self._random = random.Random(seed)
         self._trouble, self._share = Trouble.NONE, 0.0
@@ -180,7 +180,7 @@ class Wire:
         return answer
 
     async def _ask(self, near: _Peer, request: bytes, *, is_cut_short: bool = False) -> bytes:
-        far = _Peer(*await asyncio.open_connection("127.0.0.1", self._upstream_port, limit=_HEADER_LIMIT))
+        far = await self._far()
         try:
             far.writer.write(request)
             if is_cut_short:
@@ -197,6 +197,14 @@ class Wire:
                 await asyncio.gather(answering, leaving, return_exceptions=True)
         finally:
             far.cut()
+
+    async def _far(self) -> _Peer:
+        """Any of the servers that accepts connections; what stands still does."""
+        ports = self._random.sample(self._upstream_ports, len(self._upstream_ports))
+        for port in ports[:-1]:
+            with contextlib.suppress(ConnectionRefusedError):
+                return _Peer(*await asyncio.open_connection("127.0.0.1", port, limit=_HEADER_LIMIT))
+        return _Peer(*await asyncio.open_connection("127.0.0.1", ports[-1], limit=_HEADER_LIMIT))
 
     async def _deliver(self, near: _Peer, answer: bytes, trouble: Trouble) -> None:
         if trouble is Trouble.LOSE_ANSWER:

@@ -21,7 +21,7 @@ import httpx2
 import psutil
 
 from tests.containers.private_engine import EngineProcess
-from tests.end_to_end.installation import FINAL, Installation, Process, wait_for
+from tests.end_to_end.installation import FINAL, Installation, Process, free_port, wait_for
 from tests.faults.background import Background
 from tests.faults.issuer import Issuer
 from tests.faults.proxy import Wire
@@ -181,6 +181,8 @@ class Stage:
     clock: Path
     server: Process
     engine: ScanEngine | None
+    # One more on the same database, with its port.
+    replica: tuple[Process, int] | None = None
     scans: dict[str, WatchedSite] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     backup: Path = field(init=False)
@@ -290,15 +292,44 @@ class Stage:
 
     # ---- processes
 
+    @property
+    def servers(self) -> list[Process]:
+        return [self.server, *([self.replica[0]] if self.replica else [])]
+
     def restart_server(self) -> None:
         self.server = self.installation.start_server()
+
+    def start_server(self, which: int) -> None:
+        """The first or the second, after it has ended."""
+        if which == 0:
+            self.restart_server()
+        elif self.replica is not None:
+            self.replica = (start_replica(self.installation, self.replica[1]), self.replica[1])
+
+
+def start_replica(installation: Installation, port: int) -> Process:
+    """Another server on the same database, with the same folder, as two hosts would share it."""
+    words = ("server", "--port", str(port), "--data-dir", str(installation.folder / "data"))
+    server = installation.spawn("replica", *words, environment=installation.settings)
+    wait_for(lambda: installation.is_ready(port), 60, f"the second server is ready; its log: {server.log.read_text()[-2000:]}")
+    return server
 
 
 @contextmanager
 def opened(
-    folder: Path, database: PostgresServer | None, seed: str, *, requests: int, has_extras: bool, engine: ScanEngine | None
+    folder: Path,
+    database: PostgresServer | None,
+    seed: str,
+    *,
+    requests: int,
+    has_extras: bool,
+    engine: ScanEngine | None,
+    has_replica: bool,
 ) -> Iterator[Stage]:
-    """An installation at rest. With its extras, disks are small and clocks can be moved; without an engine, scans are processes."""
+    """An installation at rest. With its extras, disks are small and clocks can be moved; without an engine, scans are processes.
+
+    With a replica, two servers share the database, and each request of a runner goes to either.
+    """
     with Background() as background, ExitStack() as stack:
         settings = dict(SETTINGS)
         clock, library = folder / "server.clock", clock_library(folder) if has_extras else None
@@ -312,9 +343,11 @@ def opened(
             installation.stack.enter_context(small_disk(folder / "data"))
         installation.bootstrap()
         server = installation.start_server()
+        second = _second(installation) if has_replica else None
+        ports = [installation.port, *([second[1]] if second else [])]
         hosts = []
         for name in ("north", "south"):
-            wire = Wire(background, installation.port, own, foreign, f"{seed}.{name}")
+            wire = Wire(background, ports, own, foreign, f"{seed}.{name}")
             stack.callback(wire.close)
             of_host = folder / f"{name}.clock"
             environment = {"APVISO_CUSTOM_CA_PATH": str(own.authority), **clock_of(library, of_host)}
@@ -326,11 +359,16 @@ def opened(
         for host in hosts:
             host.enroll(on_small_disk=has_small_disks)
             host.start()
-        made = Stage(installation, database, hosts, sites, targets, has_small_disks, clock, server, engine)
+        made = Stage(installation, database, hosts, sites, targets, has_small_disks, clock, server, engine, second)
         made.until_online()
         # What is written on the way to the end must not be taken for what the test did.
         stack.callback(installation.stack.close)
         yield made
+
+
+def _second(installation: Installation) -> tuple[Process, int]:
+    port = free_port()
+    return start_replica(installation, port), port
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def site(background: Background) -> Iterator[WatchedSite]:
 
 @pytest.fixture
 def wire(background: Background, site: WatchedSite, tmp_path: Path) -> Iterator[Wire]:
-    made = Wire(background, site.port, Issuer(tmp_path, "own"), Issuer(tmp_path, "foreign"), "seed")
+    made = Wire(background, [site.port], Issuer(tmp_path, "own"), Issuer(tmp_path, "foreign"), "seed")
     yield made
     made.close()
 

@@ -9,14 +9,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from sqlalchemy import select
+
+from apviso.protocol.states import AdminState
+from apviso.server import housekeeping
+from apviso.server.db.schema import RunnerRow
+from apviso.server.metrics import DUTY_FAILURES, DUTY_SECONDS
+from apviso.server.scans.duties import run_timers
 from apviso.server.settings import Settings
-from tests.support.clock import Clock
+from tests.support.clock import HostClock
 from tests.support.control_plane import Plane, running
 from tests.support.databases import Databases
 from tests.support.people import Organization
 
 Result = TypeVar("Result")
 SECONDS = 30
+# What moves scans and runners on. The other duties cost more than these, and change nothing that a runner could notice.
+OF_SCANS = (housekeeping.follow_the_clock, run_timers, housekeeping.watch_runners, housekeeping.end_pauses)
 
 
 class Stage:
@@ -27,7 +36,7 @@ class Stage:
         self._held = ExitStack()
         self._database_url = self._held.enter_context(databases.fresh(Path(self._folder.name)))
         self._loop = asyncio.Runner()
-        self.clock = Clock()
+        self.clock = HostClock()
         self._life: asyncio.Task[None] | None = None
         self._enough = asyncio.Event()
         self.plane: Plane
@@ -52,12 +61,28 @@ class Stage:
         self._held.close()
         self._folder.cleanup()
 
+    def settle(self, *, is_thorough: bool = False) -> None:
+        """Do the timed duties once. The last turn of a sequence, and some on the way, does all of them."""
+        before = _failed_duties()
+        self.turn(housekeeping.run_once(self.plane.resources, housekeeping.DUTIES if is_thorough else OF_SCANS))
+        assert _failed_duties() == before, "a timed duty failed"
+
     def rows(self, *queries: str) -> list[list[Any]]:
         """The answers of the database itself, all of one moment."""
 
         async def read() -> list[list[Any]]:
             async with self.plane.resources.database.reading() as work:
                 return [list((await work.db.exec_driver_sql(query)).all()) for query in queries]
+
+        return self.turn(read())
+
+    def quarantined(self) -> set[str]:
+        """Runners that are kept from scans at this moment."""
+
+        async def read() -> set[str]:
+            async with self.plane.resources.database.reading() as work:
+                kept = RunnerRow.admin_state == AdminState.QUARANTINED, RunnerRow.admin_until > work.now
+                return set(await work.db.scalars(select(RunnerRow.id).where(*kept)))
 
         return self.turn(read())
 
@@ -70,8 +95,12 @@ class Stage:
                 started.set()
                 await self._enough.wait()
 
+        before = _rounds_of_duties()
         self._life = asyncio.create_task(live())
         await started.wait()
+        # The first round of the timed duties comes by itself, and must not fall between two looks.
+        while _rounds_of_duties() == before:  # noqa: ASYNC110  # a metric signals nobody
+            await asyncio.sleep(0.002)
 
     async def _end(self) -> None:
         self._enough.set()
@@ -89,3 +118,13 @@ class Stage:
             daemon_requests_per_minute=many,
             enrollments_per_minute=many,
         )
+
+
+def _failed_duties() -> float:
+    return sum(sample.value for metric in DUTY_FAILURES.collect() for sample in metric.samples if sample.name.endswith("_total"))
+
+
+def _rounds_of_duties() -> float:
+    """By the last duty of a round."""
+    last = DUTY_SECONDS.labels(housekeeping.DUTIES[-1].__name__)
+    return sum(sample.value for metric in last.collect() for sample in metric.samples if sample.name.endswith("_count"))

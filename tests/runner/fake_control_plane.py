@@ -235,6 +235,10 @@ class FakeControlPlane:
             return self._job_call(self.jobs[job_id], verb, call.body)
         if call.path == "/token":
             return self._rotate()
+        wanted = {"/pause": "paused", "/drain": "draining", "/resume": "enabled"}
+        if call.path in wanted:
+            ends = {"adminUntil": call.body.get("until"), "drainDeadline": None}
+            return Reply(200, {"adminState": wanted[call.path], "adminNote": call.body.get("note"), **ends})
         rest: dict[str, Body] = {"/goodbye": {"releasedJobs": []}, "/targets": {"targets": self.targets}}
         return Reply(200, rest[call.path])
 

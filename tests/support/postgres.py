@@ -27,6 +27,8 @@ from apviso.server.db.upgrade import upgrade
 
 Result = TypeVar("Result")
 START_SECONDS = 60
+# So many pieces of 16 MiB are prepared at most.
+MOST_PIECES = 20
 SUPERUSER = "tests"
 TEMPLATE = "schema_at_head"
 # Rows that were taken out leave their places behind, which make later reads slower.
@@ -55,11 +57,13 @@ def binaries() -> Path | None:
 class PostgresServer:
     """A cluster that can be stopped and started again, and databases in it, each empty or with the schema at head."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], *, is_small: bool = False) -> None:
         programs = binaries()
         assert programs is not None, "PostgreSQL is not installed"
         self.programs = programs
         self.folder = folder
+        # On a file system of its own, which can be filled.
+        self.is_small = is_small
         self._settings = {**SMALL, **settings, "listen_addresses": "", "unix_socket_directories": str(folder), "timezone": "Etc/GMT+7"}
         self._account = _account_without_rights()
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,11 +78,14 @@ class PostgresServer:
         subprocess.run(self._as_account(command), check=True, capture_output=True, timeout=START_SECONDS, cwd=folder)
 
     def start(self) -> None:
+        self._launch()
+        in_a_loop_of_its_own(self._until_answering())
+
+    def _launch(self) -> None:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._as_account(command), stdout=log, stderr=log, cwd=self.folder)
-        in_a_loop_of_its_own(self._until_answering())
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT ends every connection at once, SIGQUIT as if the power had gone."""
@@ -86,6 +93,25 @@ class PostgresServer:
             self._process.send_signal(how)
             self._process.wait(START_SECONDS)
             self._process = None
+
+    def use_up_log(self) -> None:
+        """Go on to one prepared piece of the write-ahead log after the other, until there is no room for the next."""
+        with contextlib.suppress(asyncpg.PostgresError, OSError):
+            for _ in range(MOST_PIECES):
+                self.execute("SELECT pg_create_restore_point('next')", "SELECT pg_switch_wal()")
+
+    def revive(self) -> None:
+        """Until it answers, however often it ends by itself on the way."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            if self._process is None or self._process.poll() is not None:
+                self._launch()
+            try:
+                in_a_loop_of_its_own(self._until_answering())
+            except AssertionError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+            else:
+                return
 
     def be_away(self, seconds: float, how: signal.Signals) -> None:
         """Stop, and come back after this time."""
@@ -202,12 +228,24 @@ def in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @contextmanager
-def postgres_server(**settings: str) -> Iterator[PostgresServer]:
-    """A running server; fast and forgetful unless `settings` say otherwise."""
-    with TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
-        server = PostgresServer(Path(name), {**FAST, **settings})
+def postgres_server(*, small_disk: str | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """A running server; fast and forgetful unless `settings` say otherwise. `small_disk`: so large is the file system that it has alone."""
+    with TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name, _disk_of(Path(name), small_disk):
+        server = PostgresServer(Path(name), {**FAST, **settings}, is_small=small_disk is not None)
         try:
             server.start()
             yield server
         finally:
             server.stop(signal.SIGQUIT)
+
+
+@contextmanager
+def _disk_of(folder: Path, size: str | None) -> Iterator[None]:
+    if size is None:
+        yield
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False, timeout=10)

@@ -1,4 +1,4 @@
-"""Settings of proofs of control, as an operator writes them."""
+"""Settings of proofs of control and of the database, as an operator writes them."""
 
 from __future__ import annotations
 
@@ -38,3 +38,25 @@ def test_name_servers_and_networks_are_read_from_the_environment(monkeypatch: py
 
     assert settings.dns_servers == ["192.0.2.53", "[::1]:5353"]
     assert settings.verification_networks == [ip_network("10.20.0.0/16"), ip_network("fd00::/8")]
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [
+        ("postgresql://apviso@db.example.com/apviso", "postgresql+asyncpg://apviso@db.example.com/apviso"),
+        ("postgres://apviso:p%3Fw@db.example.com/apviso", "postgresql+asyncpg://apviso:p%3Fw@db.example.com/apviso"),
+        ("postgresql+asyncpg://apviso@/apviso?host=a:5432&host=b:5432", "postgresql+asyncpg://apviso@/apviso?host=a:5432&host=b:5432"),
+        ("postgresql://apviso@db/apviso?sslmode=require&host=a", "postgresql+asyncpg://apviso@db/apviso?ssl=require&host=a"),
+        ("sqlite:////var/lib/apviso.db", "sqlite+aiosqlite:////var/lib/apviso.db"),
+        ("sqlite+aiosqlite:///apviso.db", "sqlite+aiosqlite:///apviso.db"),
+        ("", ""),
+    ],
+)
+def test_database_is_named_with_or_without_its_driver(written: str, used: str) -> None:
+    assert Settings(database_url=written).database_url == used
+
+
+@pytest.mark.parametrize("url", ["mysql://a@b/c", "postgresql+psycopg://a@b/c", "sqlite:apviso.db", "db.example.com"])
+def test_database_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(database_url=url)

@@ -9,6 +9,7 @@ import pytest
 from tests.upkeep.sources import ROOT, modules, read
 
 THREATS, COMPLAINTS = "docs/explanation/threat-model.md", "docs/explanation/complaints.md"
+FAULTS = "docs/explanation/faults.md"
 NAMED = re.compile(r"`(test_\w+)`")
 ROW = re.compile(r"^\| (?!---)(.+) \|$", re.MULTILINE)
 HOW_MANY_COMPLAINTS = 36
@@ -28,11 +29,11 @@ def unknown(page: str) -> set[str]:
     return set(NAMED.findall(page)) - functions()
 
 
-@pytest.mark.parametrize("place", [THREATS, COMPLAINTS])
-def test_tests_that_a_page_names_are_all_there(place: str) -> None:
+@pytest.mark.parametrize(("place", "at_least"), [(THREATS, 50), (COMPLAINTS, 50), (FAULTS, 30)])
+def test_tests_that_a_page_names_are_all_there(place: str, at_least: int) -> None:
     page = read(place)
 
-    assert len(NAMED.findall(page)) > 50
+    assert len(NAMED.findall(page)) > at_least
     assert unknown(page) == set()
 
 
@@ -62,3 +63,11 @@ def test_complaints_are_all_answered_once_with_source_and_test_or_reason() -> No
     assert [int(number) for number in answered] == list(range(1, HOW_MANY_COMPLAINTS + 1))
     assert [number for number, cells in answered.items() if "](https://" not in cells[2]] == []
     assert [number for number, cells in answered.items() if not (NAMED.search(cells[3]) or cells[3] == UNCOVERED)] == []
+
+
+def test_faults_of_the_campaign_each_have_a_line_that_says_where_they_are_tried() -> None:
+    made = re.findall(r'Fault\(\s*"(\w+)"', read("tests/faults/faults.py"))
+    told = [name for cells in rows(read(FAULTS)) for name in re.findall(r"`(\w+)`", cells[0])]
+
+    assert len(made) > 30
+    assert sorted(told) == sorted(made)

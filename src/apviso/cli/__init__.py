@@ -23,8 +23,10 @@ from apviso.cli import (
     scanners,
     schedules,
     server,
+    service,
     targets,
     webhooks,
+    wishes,
 )
 from apviso.cli.exits import Exit
 
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 GROUPS = (
-    demo, server, admin, runner, add, scanners, scan_image,
+    demo, server, admin, runner, wishes, service, add, scanners, scan_image,
     runners, readiness, targets, scan, findings, report, schedules, webhooks, api_keys, mcp,
 )  # fmt: skip
 for group in GROUPS:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from apviso.cli.exits import Exit
 from apviso.cli.session import ApiKeyFile, ApiUrl, connected
-from apviso.cli.settings import Json
+from apviso.cli.settings import Json, fail
 from apviso.cli.showing import print_facts, print_json, print_json_list, print_table
 from apviso.cli.targets import id_of
 from apviso.protocol.states import Severity, UserStatus
@@ -28,20 +29,39 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="findings")
 
 
+OfScan = Annotated[str | None, typer.Option("--scan", help="Only of this scan.")]
+OfTarget = Annotated[str | None, typer.Option("--target", help="Only of this target, by id or domain.")]
+OfSeverity = Annotated[Severity | None, typer.Option("--severity", help="Only of this severity.")]
+WithStatus = Annotated[UserStatus | None, typer.Option("--status", help="Only those that are marked so.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=MOST, help="So many at most, worst first.")]
+
+
 @group.callback()
-def without_command(context: typer.Context) -> None:
+def without_command(
+    context: typer.Context,
+    scan: OfScan = None,
+    target: OfTarget = None,
+    severity: OfSeverity = None,
+    status: WithStatus = None,
+    limit: Limit = DEFAULT_LIMIT,
+    json: Json = False,
+    api_url: ApiUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
     """What scans found, and what becomes of it. Without a command, the findings are listed."""
     if context.invoked_subcommand is None:
-        list_()
+        list_(scan, target, severity, status, limit, json, api_url, api_key_file)
+    elif {scan, target, severity, status, api_url, api_key_file} != {None} or json or limit != DEFAULT_LIMIT:
+        fail(Exit.USAGE, f"Write the options after the command: apviso findings {context.invoked_subcommand} ...")
 
 
 @group.command("list")
 def list_(
-    scan: Annotated[str | None, typer.Option("--scan", help="Only of this scan.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Only of this target, by id or domain.")] = None,
-    severity: Annotated[Severity | None, typer.Option("--severity", help="Only of this severity.")] = None,
-    status: Annotated[UserStatus | None, typer.Option("--status", help="Only those that are marked so.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST, help="So many at most, worst first.")] = DEFAULT_LIMIT,
+    scan: OfScan = None,
+    target: OfTarget = None,
+    severity: OfSeverity = None,
+    status: WithStatus = None,
+    limit: Limit = DEFAULT_LIMIT,
     json: Json = False,
     api_url: ApiUrl = None,
     api_key_file: ApiKeyFile = None,

@@ -233,3 +233,12 @@ class Goodbye(Wire):
 
 class GoodbyeAnswer(Wire):
     released_jobs: list[JobId]
+
+
+class HostAnswer(Wire):
+    """What is wanted of the runner now, after somebody at its host had a say."""
+
+    admin_state: AdminState
+    admin_note: str | None
+    admin_until: Instant | None
+    drain_deadline: Instant | None

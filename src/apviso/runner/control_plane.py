@@ -23,6 +23,7 @@ from apviso.protocol.daemon import (
     GoodbyeAnswer,
     Heartbeat,
     HeartbeatAnswer,
+    HostAnswer,
     JobState,
     LeaseAnswer,
     NewRunnerToken,
@@ -31,6 +32,7 @@ from apviso.protocol.daemon import (
     Registration,
     Start,
 )
+from apviso.protocol.runners import Drain, Pause
 from apviso.protocol.targets import JobTargetList
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, Wire
@@ -104,6 +106,15 @@ class ControlPlane:
 
     async def goodbye(self, goodbye: Goodbye) -> GoodbyeAnswer:
         return await self._send("/goodbye", goodbye, GoodbyeAnswer)
+
+    async def pause(self, pause: Pause) -> HostAnswer:
+        return await self._send("/pause", pause, HostAnswer)
+
+    async def drain(self, drain: Drain) -> HostAnswer:
+        return await self._send("/drain", drain, HostAnswer)
+
+    async def resume(self) -> HostAnswer:
+        return await self._call("/resume", {}, HostAnswer, CALL_SECONDS)
 
     async def targets(self) -> JobTargetList:
         return await self._call("/targets", None, JobTargetList, CALL_SECONDS)

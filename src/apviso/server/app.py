@@ -42,6 +42,7 @@ from apviso.server.reports import duties as report_duties
 from apviso.server.reports import routes as reports
 from apviso.server.resources import Resources
 from apviso.server.runners import daemon_routes as runners_daemon
+from apviso.server.runners import host_routes as runners_host
 from apviso.server.runners import routes as runners
 from apviso.server.scans import daemon_routes as scans_daemon
 from apviso.server.scans import dispatching, rechecks, release_routes
@@ -84,6 +85,7 @@ ROUTERS = (
     webhooks.router,
     enrollment_daemon.router,
     runners_daemon.router,
+    runners_host.router,
     scans_daemon.router,
     findings_daemon.router,
     targets_daemon.router,

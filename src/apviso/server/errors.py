@@ -160,6 +160,11 @@ class RunnerIsRevoked(Refusal):
     status, code, message = 409, "runner_is_revoked", "This runner is revoked; that is final."
 
 
+class AdminStateHeld(Refusal):
+    status, code = 409, "admin_state_held"
+    message = "People of the control plane, or a quarantine, decided what this runner does; it is changed there."
+
+
 class LastAdminKey(Refusal):
     status, code, message = 409, "last_admin_key", "This is the last key with the scope admin; without it nobody could create another."
 

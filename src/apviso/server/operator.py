@@ -14,7 +14,7 @@ from apviso.protocol.licenses import License
 from apviso.server.accounts.signing_in import issue_link, set_up_url
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Database, Work
-from apviso.server.db.upgrade import upgrade
+from apviso.server.db.upgrade import make_private, upgrade
 from apviso.server.licensing import store as licenses
 from apviso.server.licensing.current import ISSUER_FILE, issuer_keys
 from apviso.server.licensing.license import ANY_ORGANIZATION, find_terms, public_key_of, standing
@@ -59,6 +59,7 @@ async def _writing(settings: Settings) -> AsyncIterator[Work]:
 def _check_file(url: str) -> None:
     """Raises sqlite3.Error where the file cannot be opened: the asynchronous driver would leave a thread behind that outlives its loop."""
     if url.startswith("sqlite"):
+        make_private(url)
         sqlite3.connect(make_url(url).database or "").close()
 
 

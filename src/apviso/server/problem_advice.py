@@ -32,6 +32,7 @@ ADVICE = {
     "enrollment_token_revoked": "An administrator withdrew this token. Create a new one if that was a mistake.",
     "already_issued": "The secret was shown in the first answer and is not kept. Send a new Idempotency-Key to have another one issued.",
     "runner_is_revoked": "Revoking is final. Enroll the host again with a new token.",
+    "admin_state_held": "Resume the runner in the control plane: in the dashboard, or with `apviso runners resume`.",
     "last_admin_key": "Give another key the scope admin first.",
     "target_exists": "Use the existing target, or edit it. Domains are compared in canonical form.",
     "target_has_scans": "Keep the target: deleting it would delete the record of what was found.",

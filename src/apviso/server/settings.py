@@ -16,11 +16,26 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from apviso.protocol.timers import Timers
 from apviso.protocol.webhooks import WebhookEvent
 
+# How others write the same databases: as libpq and most hosts of databases do, and without the driver's name.
+_DATABASES = {
+    "sqlite:///": "sqlite+aiosqlite:///",
+    "sqlite+aiosqlite:///": "sqlite+aiosqlite:///",
+    "postgres://": "postgresql+asyncpg://",
+    "postgresql://": "postgresql+asyncpg://",
+    "postgresql+asyncpg://": "postgresql+asyncpg://",
+}
+
 
 def _known_database(url: str) -> str:
-    if url and not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
-        raise ValueError("use sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME")
-    return url
+    """The URL with the driver's name, and with `sslmode` of libpq as the driver calls it. Raises ValueError."""
+    if not url:
+        return url
+    written = next((start for start in _DATABASES if url.startswith(start)), None)
+    if written is None:
+        raise ValueError("use sqlite:///PATH or postgresql://USER@HOST/NAME")
+    address, mark, words = url.partition("?")
+    named = [f"ssl={word.removeprefix('sslmode=')}" if word.startswith("sslmode=") else word for word in words.split("&")]
+    return _DATABASES[written] + address.removeprefix(written) + mark + "&".join(named)
 
 
 # A registry's host, a name in it, and the digest: a tag could be moved to another image, a bare name means another one on each host.

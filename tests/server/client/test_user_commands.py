@@ -94,7 +94,10 @@ async def test_scan_that_is_watched_shows_its_log_with_hostile_text_made_harmles
     watched = await shell.run("scan", "watch", scan)
     lines = await shell.run("scan", "watch", scan, "--json", "--fail-on", "high")
     listed = await shell.run("findings", "list", "--scan", scan)
+    without_command = await shell.run("findings", "--scan", scan, "--json")
+    before_command = await shell.run("findings", "--json", "list")
 
+    assert (len(json.loads(without_command.out)["findings"]), before_command.code) == (1, 64)
     said = watched.out + lines.out + lines.err + listed.out
     assert (watched.code, lines.code, listed.code) == (0, 2, 0)
     assert said.isascii()

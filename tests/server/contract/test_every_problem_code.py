@@ -262,6 +262,12 @@ async def _(stage: Stage) -> httpx2.Response:
     return await stage.acme.post(f"/runners/{stage.runner.id}/pause")
 
 
+@reaches("admin_state_held")
+async def _(stage: Stage) -> httpx2.Response:
+    await stage.acme.post(f"/runners/{stage.runner.id}/pause")
+    return await stage.runner.call("POST", "/resume")
+
+
 @reaches("enrollment_token_not_found")
 async def _(stage: Stage) -> httpx2.Response:
     return await stage.acme.delete("/runners/enrollment-tokens/a1b2c3d4e5f6")

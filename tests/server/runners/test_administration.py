@@ -217,3 +217,28 @@ async def test_list_of_runners_with_a_bad_query_is_refused(acme: Organization, q
     refused = await acme.get(f"/runners?{query}")
 
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, query.partition("=")[0])
+
+
+async def test_somebody_at_the_host_pauses_drains_and_resumes_its_runner(acme: Organization, runner: Runner) -> None:
+    paused = (await runner.call("POST", "/pause", {"note": "kernel update"})).json()
+    shown_paused = (await acme.get(f"/runners/{runner.id}")).json()["runner"]
+    drained = (await runner.call("POST", "/drain", {"deadlineSeconds": 60})).json()
+    resumed = (await runner.call("POST", "/resume")).json()
+
+    assert (paused["adminState"], shown_paused["adminState"], shown_paused["adminNote"]) == ("paused", "paused", "kernel update")
+    assert shown_paused["acceptingJobs"] is False
+    assert (drained["adminState"], drained["drainDeadline"] is not None, resumed["adminState"]) == ("draining", True, "enabled")
+    changes = (await acme.get(f"/runners/{runner.id}/history")).json()["adminChanges"]
+    said = [("runner.paused", f"runner:{runner.id}"), ("runner.draining", f"runner:{runner.id}"), ("runner.resumed", f"runner:{runner.id}")]
+    assert [(change["action"], change["actor"]) for change in changes] == said
+
+
+@pytest.mark.parametrize("call", ["/pause", "/drain", "/resume"])
+async def test_host_does_not_undo_what_people_of_the_control_plane_decided(acme: Organization, runner: Runner, call: str) -> None:
+    await runner.call("POST", "/pause")
+    await acme.post(f"/runners/{runner.id}/drain", json={"deadlineSeconds": 60})
+
+    refused = await runner.call("POST", call)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "admin_state_held")
+    assert (await acme.get(f"/runners/{runner.id}")).json()["runner"]["adminState"] == "draining"

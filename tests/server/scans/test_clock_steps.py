@@ -7,29 +7,12 @@ from datetime import timedelta
 import pytest
 
 from apviso.server.settings import Settings
-from apviso.server.timekeeping import Timekeeper
 from tests.server.scans.situations import Case, queued_scan
-from tests.support.clock import Clock
+from tests.support.clock import HostClock
 from tests.support.control_plane import Plane, running
 from tests.support.people import Organization
 
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
-
-
-class HostClock(Timekeeper, Clock):
-    """A host's time of day and its boot time, kept as the server keeps them. `pass_by` moves both, `be_set` the time of day alone."""
-
-    def __init__(self) -> None:
-        Clock.__init__(self)
-        self._booted_for = 1000.0
-        Timekeeper.__init__(self, lambda: self.now, lambda: self._booted_for)
-
-    def pass_by(self, **time: float) -> None:
-        super().pass_by(**time)
-        self._booted_for += timedelta(**time).total_seconds()
-
-    def be_set(self, by: timedelta) -> None:
-        self.now += by
 
 
 @pytest.fixture

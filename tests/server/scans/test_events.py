@@ -203,9 +203,11 @@ async def test_log_after_a_number_continues_there(case: Case) -> None:
 
     page = (await case.organization.get(f"/scans/{case.scan_id}/log?after=2")).json()
     past = (await case.organization.get(f"/scans/{case.scan_id}/log?after=3")).json()
+    beyond = (await case.organization.get(f"/scans/{case.scan_id}/log?after=50")).json()
 
     assert ([event["seq"] for event in page["events"]], page["lastSeq"]) == ([3], 3)
     assert (past["attempt"], past["events"], past["lastSeq"]) == (1, [], 3)
+    assert (beyond["events"], beyond["lastSeq"]) == ([], 3)
 
 
 async def test_log_of_more_than_a_batch_is_read_in_parts(case: Case) -> None:

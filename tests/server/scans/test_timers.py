@@ -286,9 +286,12 @@ async def test_scan_whose_claim_crossed_with_the_stop_of_its_runner_goes_to_anot
     assert (await case.scan())["attempt"] == 2
 
 
-async def test_goodbye_of_an_earlier_boot_leaves_the_present_one_its_scans(case: Case) -> None:
-    before, case.runner.boot_id = case.runner.boot_id, "boot-after-restart"
-    await case.runner.beat()
+@pytest.mark.parametrize("boots_between", [0, 1])
+async def test_goodbye_of_an_earlier_boot_leaves_the_present_one_its_scans(case: Case, boots_between: int) -> None:
+    before = case.runner.boot_id
+    for number in range(boots_between + 1):
+        case.runner.boot_id = f"boot-after-restart-{number}"
+        await case.runner.beat()
     await case.running()
 
     said = await case.runner.call("POST", "/goodbye", {"bootId": before})

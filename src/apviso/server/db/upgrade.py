@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apviso.server.db.engine import open_engine
@@ -23,6 +24,15 @@ def script_configuration() -> Config:
     return config
 
 
+def make_private(url: str) -> None:
+    """Make the file of an embedded database, if it is not there, closed to other accounts, as its folder may not be."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}:
+        # A place where no file can be made is told by whoever opens it.
+        with suppress(OSError):
+            Path(str(parsed.database)).touch(mode=0o600, exist_ok=True)
+
+
 async def upgrade(url: str) -> None:
     """Apply what is missing, in one transaction; processes that start together wait for each other."""
 
@@ -31,6 +41,7 @@ async def upgrade(url: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
+    make_private(url)
     # A migration of a large table takes the time it takes.
     engine = open_engine(url, is_bounded=False)
     try:

@@ -1,4 +1,4 @@
-"""Decides what a runner's history says: uptime and gaps from its intervals. Pure."""
+"""Decides what a runner's history says: uptime and gaps from its intervals, who has a say in it. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from apviso.protocol.access import AuditEvent
 from apviso.protocol.runners import AdminChange, HeartbeatGap, StatusInterval
-from apviso.protocol.states import RunnerStatus
+from apviso.protocol.states import AdminState, RunnerStatus
 
 # As the audit trail names what changed whether a runner is wanted to take scans.
 ADMIN_ACTIONS = ("runner.paused", "runner.draining", "runner.resumed", "runner.quarantined", "runner.on_trial")
@@ -35,6 +35,11 @@ def open_gap(last_heartbeat_at: datetime | None, late_after_seconds: float, now:
         return None
     seconds = (now - last_heartbeat_at).total_seconds()
     return HeartbeatGap(since=last_heartbeat_at, until=None, seconds=round(seconds, 3)) if seconds > late_after_seconds else None
+
+
+def may_its_host_change(state: AdminState, decided_by: str | None, host: str) -> bool:
+    """Whether somebody at a runner's host may say what is wanted of it: not over the head of people who have, nor to end a quarantine."""
+    return state is AdminState.ENABLED or (state is not AdminState.QUARANTINED and decided_by == host)
 
 
 def admin_change(event: AuditEvent) -> AdminChange:

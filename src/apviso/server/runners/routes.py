@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 
 from apviso.protocol.runners import Drain, HealthSample, Pause, RunnerAnswer, RunnerHealth, RunnerHistory, RunnerPatch
-from apviso.protocol.states import AdminState
 from apviso.protocol.wire import Instant
 from apviso.server.access import Caller, RunnersReader, RunnersWriter
 from apviso.server.audit import store as audit
@@ -27,7 +26,6 @@ from apviso.server.errors import (
     RunnerIsRevoked,
     RunnerNotFound,
     WrongCredential,
-    field_refused,
     responses,
 )
 from apviso.server.localtime import next_turn, read_windows
@@ -37,9 +35,9 @@ from apviso.server.runners.health import begin_of, quarter_of
 from apviso.server.runners.history import ADMIN_ACTIONS, BAR, BARS, admin_change, open_gap, uptime_ratio
 from apviso.server.runners.presence import limits_of, presence_of
 from apviso.server.runners.view import wire
-from apviso.server.runners.watch import observe, policy_of
-from apviso.server.signals import jobs_topic, runner_topic
-from apviso.server.stream import store as stream
+from apviso.server.runners.watch import policy_of
+from apviso.server.runners.wishes import change, draining, paused, resumed
+from apviso.server.signals import runner_topic
 
 READ = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientScope, RunnerNotFound, InvalidFields, RateLimited)
 CHANGE = (*READ, MalformedJson, RunnerIsRevoked, BodyTooLarge)
@@ -87,19 +85,13 @@ async def pause_runner(
     pause: Annotated[Pause | None, Body(examples=[{"note": "kernel update"}])] = None,
 ) -> RunnerAnswer:
     """Give this runner no new scans; those that run go on."""
-    asked = pause or Pause()
-    if asked.until is not None and asked.until <= work.now:
-        raise field_refused("until", "is in the past; name a later time, or leave it out to pause until resumed")
-    values = {"admin_state": AdminState.PAUSED, "admin_note": asked.note, "admin_until": asked.until, "drain_deadline": None}
-    return await _change(work, plant, caller, id, "runner.paused", values)
+    return await _change(work, plant, caller, id, "runner.paused", paused(pause or Pause(), work.now))
 
 
 @router.post("/{id}/resume", responses=responses(*CHANGE))
 async def resume_runner(id: str, caller: RunnersWriter, work: Writing, plant: Plant) -> RunnerAnswer:
     """Give it scans again, after pause, drain or quarantine."""
-    values = {"admin_state": AdminState.ENABLED, "admin_note": None, "admin_until": None, "drain_deadline": None, "quarantine": None}
-    # Somebody has looked: what failed before counts no more.
-    return await _change(work, plant, caller, id, "runner.resumed", {**values, "trusted_at": work.now})
+    return await _change(work, plant, caller, id, "runner.resumed", resumed(work.now))
 
 
 @router.post("/{id}/drain", responses=responses(*CHANGE))
@@ -111,10 +103,7 @@ async def drain_runner(
     drain: Annotated[Drain | None, Body(examples=[{"deadlineSeconds": 1800}])] = None,
 ) -> RunnerAnswer:
     """Finish what runs and take nothing new; at the deadline the runner gives back what it has not finished, or it is taken from it."""
-    asked = drain or Drain()
-    deadline = None if asked.deadline_seconds is None else work.now + timedelta(seconds=asked.deadline_seconds)
-    values = {"admin_state": AdminState.DRAINING, "admin_note": asked.note, "admin_until": None, "drain_deadline": deadline}
-    return await _change(work, plant, caller, id, "runner.draining", values)
+    return await _change(work, plant, caller, id, "runner.draining", draining(drain or Drain(), work.now))
 
 
 @router.post("/{id}/rotate-token", responses=responses(*CHANGE))
@@ -166,12 +155,5 @@ async def _show(work: Work, plant: Resources, caller: Caller, runner_id: str) ->
 
 async def _change(work: Work, plant: Resources, caller: Caller, runner_id: str, action: str, values: dict[str, Any]) -> RunnerAnswer:
     runner = await store.get(work, caller.organization_id, runner_id)
-    if not await store.edit(work, caller.organization_id, runner.id, **values):
-        raise RunnerIsRevoked
-    # How it stands may follow from what is wanted of it.
-    await observe(work, await store.get(work, caller.organization_id, runner.id), policy_of(plant))
-    changed = {name: str(value) for name, value in values.items() if value is not None and name != "trusted_at"}
-    await audit.record(work, caller.organization_id, caller.actor, action, ("runner", runner.id), caller.request_id, **changed)
-    stream.publish(work, caller.organization_id, action, runnerId=runner.id, name=runner.name)
-    work.hints.update((jobs_topic(caller.organization_id), runner_topic(runner.id)))
+    await change(work, plant, caller, runner, action, values)
     return await _show(work, plant, caller, runner_id)

@@ -65,9 +65,9 @@ async def say_goodbye(
 ) -> GoodbyeAnswer:
     """A clean shutdown, said after everything has stopped: leases are released at once and the runner is offline.
 
-    A goodbye of a boot that another has replaced changes nothing.
+    A goodbye of any boot but the one that reports changes nothing.
     """
-    if goodbye is not None and await _is_of_an_earlier_boot(work, caller, goodbye):
+    if goodbye is not None and await _is_of_another_boot(work, caller, goodbye):
         return GoodbyeAnswer(released_jobs=[])
     message = (goodbye.reason if goodbye else None) or "The runner shut down."
     jobs = await release(work, plant, caller.id, EndReason.RUNNER_SHUTDOWN, message, actor=caller.actor, is_confirmed=True)
@@ -78,7 +78,7 @@ async def say_goodbye(
     return GoodbyeAnswer(released_jobs=jobs)
 
 
-async def _is_of_an_earlier_boot(work: Work, caller: DaemonCaller, goodbye: Goodbye) -> bool:
-    # It can only speak for what it ran itself; the scans of the boot after it go on.
+async def _is_of_another_boot(work: Work, caller: DaemonCaller, goodbye: Goodbye) -> bool:
+    # It can only speak for what it ran itself; the scans of the present boot go on. Several may have come and gone since it was said.
     runner = await runners.get(work, caller.organization_id, caller.id)
-    return goodbye.boot_id is not None and goodbye.boot_id == runner.previous_boot_id != runner.boot_id
+    return None not in (goodbye.boot_id, runner.boot_id) and goodbye.boot_id != runner.boot_id

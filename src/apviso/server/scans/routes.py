@@ -206,8 +206,9 @@ async def read_scan_log(
     wanted = of or scan.attempt
     after = after if attempt in (None, wanted) else 0
     events = [{**event, "at": format_instant(event["at"])} for event in await store.list_events(work, scan.id, wanted, after, limit)]
-    last_seq = events[-1]["seq"] if events else after
     told = await store.find_attempt(work, scan.id, wanted)
+    # Whoever asks beyond the end is told where it is, not what they asked.
+    last_seq = events[-1]["seq"] if events else min(after, told.last_seq if told else 0)
     gaps = gaps_of(told) if told is not None else []
     return ScanLog(attempt=wanted, events=events, last_seq=last_seq, next_cursor=cursor_at(wanted, last_seq), gaps=gaps)
 
