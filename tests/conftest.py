@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -50,6 +51,12 @@ def database_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
     """The database of this test; the one place that decides which kind it is."""
     with databases.fresh(tmp_path) as url:
         yield url
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay until the end: no search for garbage need go through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from apviso.protocol.findings import DayOfFindings, FindingCounts
-from apviso.protocol.readiness import CheckCode, WaitingFor
+from apviso.protocol.readiness import CheckCode, RunnerCounts, WaitingFor
 from apviso.protocol.scans import Load
 from apviso.protocol.schedules import RunOutcome
 from apviso.protocol.states import AdminState, Fault, LicenseState, RunnerStatus, ScanStatus, Severity, Silence, Visibility
@@ -127,8 +127,7 @@ def test_skipped_run_tells_its_reason() -> None:
 
 
 def test_verdict_counts_runners_and_slots_or_says_what_blocks_and_its_fix() -> None:
-    degraded = READY.runners[0].model_copy(update={"status": RunnerStatus.DEGRADED})
-    fleet = CALM.model_copy(update={"runners": [READY.runners[0], degraded]})
+    fleet = CALM.model_copy(update={"runner_counts": RunnerCounts(online=1, degraded=1)})
     check = CHECK.model_copy(update={"ok": False, "fix": "Start `apviso run`."})
     blocked = {"ready": False, "reason": "No runner is online.", "primary_blocker": CheckCode.RUNNER_ONLINE, "checks": [check]}
 

@@ -126,15 +126,20 @@ QUARTERLY: tuple[Duty, ...] = (sample_health,)
 
 
 async def run_once(plant: Resources, duties: Sequence[Duty] = DUTIES) -> None:
-    """Do every duty once, now."""
-    for duty in duties:
-        try:
-            async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
-                await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
-        except DatabaseUnavailable as refusal:
-            log.warning("duty put off", duty=duty.__name__, reason=refusal.detail)
-        except Exception:  # the next round does what this one could not
-            log.exception("duty failed", duty=duty.__name__)
+    """Do every duty once, after the round that may be under way."""
+    async with plant.round:
+        for duty in duties:
+            await _do(duty, plant)
+
+
+async def _do(duty: Duty, plant: Resources) -> None:
+    try:
+        async with duty_measured(duty.__name__), asyncio.timeout(DUTY_SECONDS):
+            await duty(partial(_turn, plant, DutyLock(duty.__name__)), plant)
+    except DatabaseUnavailable as refusal:
+        log.warning("duty put off", duty=duty.__name__, reason=refusal.detail)
+    except Exception:  # the next round does what this one could not
+        log.exception("duty failed", duty=duty.__name__)
 
 
 @asynccontextmanager

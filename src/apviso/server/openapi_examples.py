@@ -433,6 +433,7 @@ ANSWERS: tuple[Wire, ...] = (
     daemon.LeaseAnswer(lease_expires_at=NOW + timedelta(seconds=120), lease_seconds=120, cancel_requested_at=None),
     daemon.JobState(scan_id=SCAN, status=ScanStatus.RUNNING),
     daemon.EventsAnswer(acked_seq=12),
+    daemon.HostAnswer(admin_state=AdminState.PAUSED, admin_note="kernel update", admin_until=None, drain_deadline=None),
     daemon.NewRunnerToken(token=f"apvr_{PREFIX}_redacted", token_prefix=PREFIX, previous_valid_until=NOW + timedelta(hours=24)),
     daemon.GoodbyeAnswer(released_jobs=[]),
 )

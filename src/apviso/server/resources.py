@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, cast
 
@@ -66,6 +67,8 @@ class Resources:
     typesetter: Typesetter
     # Opens the secrets that webhooks are signed with.
     vault: Vault
+    # Rounds of the timed duties follow each other in one process, whoever asks for them.
+    round: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def amnesty_until(self) -> datetime:

@@ -71,7 +71,7 @@ def test_bootstrap_flag_wins_over_the_environment(host: Host) -> None:
 def test_bootstrap_with_unknown_database_is_refused_without_repeating_its_address(host: Host) -> None:
     result = host.run("bootstrap", "--database-url", "mysql://user:hush@db/x", exit_code=78)
 
-    assert "sqlite+aiosqlite" in result.output
+    assert "use sqlite:///PATH or postgresql://" in result.output
     assert "hush" not in result.output
 
 
