@@ -129,7 +129,7 @@ async def test_outstanding_token_is_shown_by_its_prefix_until_it_is_used(acme: O
     used = await acme.get(f"/runners/enrollment-tokens/{prefix}")
 
     assert (shown.json()["enrollmentToken"]["tokenPrefix"], shown.json()["enrollmentToken"]["name"]) == (prefix, "north")
-    assert token.split("_")[2] not in shown.text
+    assert token.split("_", 2)[2] not in shown.text
     assert [(answer.status_code, answer.json()["code"]) for answer in (hidden, used)] == [(404, "enrollment_token_not_found")] * 2
 
 
@@ -145,5 +145,5 @@ async def test_outcome_of_a_token_is_told_when_it_can_no_longer_be_used(plane: P
     assert [one["status"] for one in told] == ["used", "revoked", "expired", "outstanding"]
     assert [one["runnerId"] for one in told] == [runner_id, None, None, None]
     assert told[2]["endedAt"] == told[2]["expiresAt"]
-    assert used.split("_")[2] not in json.dumps(told)
+    assert used.split("_", 2)[2] not in json.dumps(told)
     assert (hidden.status_code, hidden.json()["code"]) == (404, "enrollment_token_not_found")
