@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from apviso.cli.exits import Exit
-from apviso.cli.settings import fail
+from apviso.cli.host import Workspace, fail, set_up_host
 from apviso.runner.target_auth.kinds import KINDS, AuthType, Hidden, UnreadableSecret, secret_of
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def target_auth(
     secret_file: Annotated[
         str | None, typer.Option("--secret-file", help="File with the token, password or key; - reads standard input. Asks for nothing.")
     ] = None,
-    workspace: Annotated[Path | None, typer.Option("--workspace", help="Folder of this runner.")] = None,
+    workspace: Workspace = None,
 ) -> None:
     """Add credentials for a target to the file on this host. What is missing is asked for; secrets are not shown."""
-    setup = _set_up(workspace)
+    setup = set_up_host(None, workspace)
     place: dict[str, JsonValue] = {"id": target_id, "domain": domain, "url": url}
     if not any(place.values()):
         place = _ask_for_target(setup) if secret_file is None else _missing("--target-id, --domain or --url")
@@ -66,16 +66,6 @@ def target_auth(
     secret = {hidden.field: _secret(hidden, secret_file)} if hidden is not None else {}
     entry = {**place, "type": wanted.value, "identity": identity, **shown, **marker, **secret}
     _add(setup, {name: value for name, value in entry.items() if value is not None})
-
-
-def _set_up(workspace: Path | None) -> Setup:
-    from apviso.runner.config import ConfigProblem
-    from apviso.runner.setup import set_up
-
-    try:
-        return set_up({"workspace": workspace})
-    except ConfigProblem as error:
-        fail(Exit.REVOKED_OR_MISCONFIGURED, f"Settings: {error}")
 
 
 def _missing(flags: str) -> NoReturn:

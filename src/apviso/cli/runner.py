@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apviso.cli.exits import Exit
-from apviso.runner.terminal import printable
+from apviso.cli.host import ApiUrl, Json, Workspace, fail, say, set_up_host
 
 if TYPE_CHECKING:
     from apviso.runner.identity import Identity
     from apviso.runner.joining import Wish
     from apviso.runner.setup import Setup
 
-ApiUrl = Annotated[str | None, typer.Option("--api-url", help="Address of the control plane.")]
-Workspace = Annotated[Path | None, typer.Option("--workspace", help="Folder of this runner.")]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, max=64, help="Scans at the same time.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
     for command in (onboard, register, run, doctor, status, logs, unregister, version):
         app.command()(command)
-
-
-def _fail(code: Exit, sentence: str) -> NoReturn:
-    _say(sentence, err=True)
-    raise typer.Exit(code)
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """What the control plane, a proxy or a certificate may have put words into."""
-    typer.echo(printable(text, keep="\n"), err=err)
-
-
-def _set_up(api_url: str | None, workspace: Path | None, concurrency: int | None = None) -> Setup:
-    from apviso.runner.config import ConfigProblem
-    from apviso.runner.setup import set_up
-
-    try:
-        return set_up({"api_url": api_url, "workspace": workspace, "concurrency": concurrency})
-    except ConfigProblem as error:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, f"Settings: {error}")
 
 
 def register(
@@ -62,22 +39,22 @@ def register(
     """Exchange a one-time enrollment token for this host's own identity."""
     from apviso.runner.joining import Wish
 
-    setup = _set_up(api_url, workspace, concurrency)
+    setup = set_up_host(api_url, workspace, concurrency)
     if token is not None:
         typer.echo("Warning: a token on the command line can be seen by others on this host; prefer --token-file -", err=True)
     text = token if token is not None else _read_token(token_file)
     identity = _join(setup, Wish(text, name, label or (), force), concurrency)
     if identity is not None:
-        _say(f"Registered as {identity.name} ({identity.runner_id}).\nStart it with: apviso run")
+        say(f"Registered as {identity.name} ({identity.runner_id}).\nStart it with: apviso run")
 
 
 def _read_token(token_file: str | None) -> str:
     if token_file is None:
-        _fail(Exit.USAGE, "Give the enrollment token with --token-file FILE, or --token-file - to read it from standard input.")
+        fail(Exit.USAGE, "Give the enrollment token with --token-file FILE, or --token-file - to read it from standard input.")
     try:
         return sys.stdin.readline() if token_file == "-" else Path(token_file).read_text(encoding="utf-8")  # noqa: S105
     except (OSError, UnicodeDecodeError) as error:
-        _fail(Exit.USAGE, f"The token file cannot be read: {error}")
+        fail(Exit.USAGE, f"The token file cannot be read: {error}")
 
 
 def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
@@ -93,21 +70,21 @@ def _join(setup: Setup, wish: Wish, concurrency: int | None) -> Identity | None:
     from apviso.runner.trust import BadAuthority
 
     try:
-        identity = asyncio.run(join(setup, wish, lambda error, delay: _say(f"{error}; trying again in {delay:.0f} s", err=True)))
+        identity = asyncio.run(join(setup, wish, lambda error, delay: say(f"{error}; trying again in {delay:.0f} s", err=True)))
         if concurrency is not None:
             remember_concurrency(setup.workspace, concurrency)
     except AlreadyRegistered as error:
-        _say(f"Nothing was done: {error}. The enrollment token was not used; --force registers anew.")
+        say(f"Nothing was done: {error}. The enrollment token was not used; --force registers anew.")
         return None
     except BadWish as error:
-        _fail(Exit.USAGE, str(error))
+        fail(Exit.USAGE, str(error))
     except BadEnrollmentToken as error:
-        _fail(Exit.BAD_CREDENTIAL, str(error))
+        fail(Exit.BAD_CREDENTIAL, str(error))
     except (ConfigProblem, BadAuthority, BadProxy, ExposedFile, ValueError, OSError) as error:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
+        fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
     except (CallFailed, BadRunnerToken) as error:
         code, sentence = _refused(error)
-        _fail(code, sentence)
+        fail(code, sentence)
     return identity
 
 
@@ -136,19 +113,19 @@ def onboard(api_url: ApiUrl = None, workspace: Workspace = None) -> None:
     from apviso.runner.facts import host_name
     from apviso.runner.joining import Wish
 
-    setup = _set_up(api_url, workspace)
+    setup = set_up_host(api_url, workspace)
     if setup.identity is None:
         url = api_url or setup.config.api_url or typer.prompt("Address of the control plane (https://...)")
-        setup = _set_up(url, workspace)
+        setup = set_up_host(url, workspace)
         token = typer.prompt("Enrollment token (apve_..., it is not shown)", hide_input=True)
         name = typer.prompt("Name of this runner", default=host_name())
         identity = _join(setup, Wish(token, name), None)
         if identity is not None:
-            _say(f"\nRegistered as {identity.name} ({identity.runner_id}).")
+            say(f"\nRegistered as {identity.name} ({identity.runner_id}).")
     else:
-        _say(f"This host is registered already as {setup.identity.name or setup.identity.token.prefix}.")
+        say(f"This host is registered already as {setup.identity.name or setup.identity.token.prefix}.")
     typer.echo("\nLooking at what a scan needs:")
-    healthy = _print_diagnosis(_set_up(api_url, workspace), as_json=False)
+    healthy = _print_diagnosis(set_up_host(api_url, workspace), as_json=False)
     where = f" --workspace {setup.workspace.root}" if setup.resolved.sources["workspace"] == "flag" else ""
     typer.echo(f"\nStart the runner with: apviso run{where}")
     if not healthy:
@@ -159,7 +136,7 @@ def doctor(json: Json = False, api_url: ApiUrl = None, workspace: Workspace = No
     """Check everything a runner needs; exits with 2 when a check fails."""
     if json:
         _tell_bad_settings_as_json(api_url, workspace)
-    if not _print_diagnosis(_set_up(api_url, workspace), as_json=json):
+    if not _print_diagnosis(set_up_host(api_url, workspace), as_json=json):
         raise typer.Exit(Exit.CHECK_FAILED)
 
 
@@ -187,16 +164,16 @@ def _print_diagnosis(setup: Setup, *, as_json: bool) -> bool:
         return found.healthy
     marks = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     for check in found.checks:
-        _say(f"{marks[check.state]}  {check.name}: {check.message}")
+        say(f"{marks[check.state]}  {check.name}: {check.message}")
         if check.next_step:
-            _say(f"         next: {check.next_step}")
+            say(f"         next: {check.next_step}")
     if found.engine_limits:
         typer.echo("\nLimits of the engine:")
     for limit in found.engine_limits:
         typer.echo(f"  - {limit}")
     typer.echo("\nSettings:")
     for setting in found.settings:
-        _say(f"  {setting.name} = {setting.value}  ({setting.source})")
+        say(f"  {setting.name} = {setting.value}  ({setting.source})")
     return found.healthy
 
 
@@ -208,14 +185,14 @@ def run(api_url: ApiUrl = None, workspace: Workspace = None, concurrency: Concur
     from apviso.runner.trust import BadAuthority
     from apviso.runner.workspace import WorkspaceTaken
 
-    setup = _set_up(api_url, workspace, concurrency)
+    setup = set_up_host(api_url, workspace, concurrency)
     if setup.identity is None:
         reason = setup.identity_problem or "this host is not registered; run `apviso onboard`, or set APVISO_RUNNER_TOKEN"
-        _fail(Exit.BAD_CREDENTIAL if setup.has_bad_token else Exit.REVOKED_OR_MISCONFIGURED, reason)
+        fail(Exit.BAD_CREDENTIAL if setup.has_bad_token else Exit.REVOKED_OR_MISCONFIGURED, reason)
     try:
         code = run_daemon(setup, setup.identity, stalled_exit=Exit.TRY_AGAIN)
     except (ConfigProblem, BadAuthority, BadProxy, WorkspaceTaken, OSError) as error:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
+        fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
     raise typer.Exit(_exit_of(code))
 
 
@@ -238,7 +215,7 @@ def status(json: Json = False, workspace: Workspace = None) -> None:
     from apviso.runner.status_file import find_status
     from apviso.runner.workspace import is_held
 
-    place = _set_up(None, workspace).workspace
+    place = set_up_host(None, workspace).workspace
     running, found = is_held(place), find_status(place.status_file)
     if json:
         from json import dumps, loads
@@ -264,10 +241,10 @@ def logs(
     from apviso.runner.job_log import find_log
     from apviso.runner.reading_logs import follow_lines, readable, tail
 
-    place = _set_up(None, workspace).workspace
+    place = set_up_host(None, workspace).workspace
     path = place.log_file if job is None else find_log(place.job_logs, job)
     if path is None or not path.exists():
-        _fail(Exit.CHECK_FAILED, "There is no log yet." if job is None else f"There is no log of job {job} on this host.")
+        fail(Exit.CHECK_FAILED, "There is no log yet." if job is None else f"There is no log of job {job} on this host.")
     for line in follow_lines(path) if follow else tail(path):
         typer.echo(line if json else readable(line))
 
@@ -282,16 +259,16 @@ def unregister(
     from apviso.runner.joining import leave
     from apviso.runner.workspace import is_held
 
-    setup = _set_up(None, workspace)
+    setup = set_up_host(None, workspace)
     if is_held(setup.workspace) and not force:
-        _fail(Exit.TRY_AGAIN, "The daemon is running; stop it first, or use --force.")
+        fail(Exit.TRY_AGAIN, "The daemon is running; stop it first, or use --force.")
     if setup.identity is None and not setup.workspace.identity_file.exists():
         typer.echo("This host is not registered.")
         return
     problem = asyncio.run(leave(setup))
     typer.echo("The identity on this host is deleted.")
     if problem is not None:
-        _say(f"The control plane was not told: {problem}", err=True)
+        say(f"The control plane was not told: {problem}", err=True)
     typer.echo("To free its place in the license, revoke the runner in the control plane as well.")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apviso.cli.exits import Exit
-from apviso.cli.runner import Json, Workspace, _fail, _say, _set_up
+from apviso.cli.host import Json, Workspace, fail, say, set_up_host
 
 if TYPE_CHECKING:
     from apviso.runner.service_unit import Service
@@ -29,14 +29,14 @@ def install(show: Print = False, json: Json = False, workspace: Workspace = None
     """Install the runner as a service of systemd: of the host as root, else of your own account."""
     from apviso.runner.service_unit import BadPath, unit_of
 
-    setup = _set_up(None, workspace)
+    setup = set_up_host(None, workspace)
     if not setup.workspace.identity_file.exists() and not show:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, "This host is not registered; run `apviso register` first. No token is written into a unit.")
+        fail(Exit.REVOKED_OR_MISCONFIGURED, "This host is not registered; run `apviso register` first. No token is written into a unit.")
     wanted = _wanted(setup.workspace.root.absolute())
     try:
         unit = unit_of(wanted)
     except BadPath as error:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
+        fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
     if show:
         typer.echo(unit, nl=False)
         return
@@ -48,9 +48,9 @@ def install(show: Print = False, json: Json = False, workspace: Workspace = None
 
         typer.echo(dumps({"unit": str(path), "started": started, "next": [] if started else [" ".join(one) for one in commands]}))
     elif started:
-        _say(f"Installed as {path} and started.")
+        say(f"Installed as {path} and started.")
     else:
-        _say(f"Installed as {path}. Start it with:" + "".join(f"\n  {' '.join(one)}" for one in commands))
+        say(f"Installed as {path}. Start it with:" + "".join(f"\n  {' '.join(one)}" for one in commands))
     if _is_booted() and not started:
         raise typer.Exit(Exit.CHECK_FAILED)
 
@@ -83,7 +83,7 @@ def _write(wanted: Service, unit: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(unit, encoding="utf-8")
     except OSError as error:
-        _fail(Exit.REVOKED_OR_MISCONFIGURED, f"The unit cannot be written: {error}")
+        fail(Exit.REVOKED_OR_MISCONFIGURED, f"The unit cannot be written: {error}")
     return path
 
 
@@ -107,9 +107,9 @@ def _run_all(commands: list[list[str]]) -> bool:
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_SECONDS, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:
-            _say(f"{' '.join(command)}: {error}", err=True)
+            say(f"{' '.join(command)}: {error}", err=True)
             return False
         if ran.returncode != 0:
-            _say(f"{' '.join(command)}: {ran.stderr.strip()}", err=True)
+            say(f"{' '.join(command)}: {ran.stderr.strip()}", err=True)
             return False
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from apviso.cli.exits import Exit
-from apviso.cli.runner import ApiUrl, Json, Workspace, _fail, _say, _set_up
+from apviso.cli.host import ApiUrl, Json, Workspace, fail, say, set_up_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def drain(note: Note = None, deadline: Deadline = None, json: Json = False, api_
 
 def _short(note: str | None) -> str | None:
     if note is not None and len(note) > 1000:
-        _fail(Exit.USAGE, "A note has at most 1000 characters.")
+        fail(Exit.USAGE, "A note has at most 1000 characters.")
     return note
 
 
@@ -59,18 +59,18 @@ def _wish(wanted: Pause | Drain | None, json: bool, api_url: str | None, workspa
     from apviso.runner.trust import BadAuthority
     from apviso.runner.wishing import wish
 
-    setup = _set_up(api_url, workspace)
+    setup = set_up_host(api_url, workspace)
     try:
         answer = asyncio.run(wish(setup, wanted))
     except (ConfigProblem, BadProxy, BadAuthority) as error:
-        _fail(Exit.BAD_CREDENTIAL if setup.has_bad_token else Exit.REVOKED_OR_MISCONFIGURED, str(error))
+        fail(Exit.BAD_CREDENTIAL if setup.has_bad_token else Exit.REVOKED_OR_MISCONFIGURED, str(error))
     except CallFailed as error:
         _refused(error)
     if json:
         typer.echo(answer.model_dump_json(by_alias=True))
         return
     ends = answer.admin_until or answer.drain_deadline
-    _say(f"This host's runner is {answer.admin_state}" + (f" until {ends:%Y-%m-%dT%H:%M:%SZ}." if ends else "."))
+    say(f"This host's runner is {answer.admin_state}" + (f" until {ends:%Y-%m-%dT%H:%M:%SZ}." if ends else "."))
 
 
 def _refused(error: Exception) -> NoReturn:
@@ -78,12 +78,12 @@ def _refused(error: Exception) -> NoReturn:
 
     match error:
         case Unreachable():
-            _fail(Exit.UNREACHABLE, str(error))
+            fail(Exit.UNREACHABLE, str(error))
         case TryAgain():
-            _fail(Exit.TRY_AGAIN, str(error))
+            fail(Exit.TRY_AGAIN, str(error))
         case IdentityRejected(is_revoked=False):
-            _fail(Exit.BAD_CREDENTIAL, str(error))
+            fail(Exit.BAD_CREDENTIAL, str(error))
         case IdentityRejected():
-            _fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
+            fail(Exit.REVOKED_OR_MISCONFIGURED, str(error))
         case _:
-            _fail(Exit.CHECK_FAILED, str(error))
+            fail(Exit.CHECK_FAILED, str(error))
