@@ -23,7 +23,7 @@ from apviso.server.db.census import Census
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
-from apviso.server.db.upgrade import upgrade
+from apviso.server.db.upgrade import make_current
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
 from apviso.server.fastlane import FastLane
@@ -126,7 +126,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         if provider is not None:
             tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
-            await upgrade(settings.effective_database_url)
+            await make_current(resources.database.engine, settings.effective_database_url)
             # Before anybody asks; `housekeeping` does so again and again.
             await resources.database.take_stock()
             async with (
