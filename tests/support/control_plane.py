@@ -70,10 +70,9 @@ def _application(settings: Settings, clock: Clock, *, fast_lane: bool) -> Contro
 
     application, which takes longer than most tests; the routes know nothing of the application, so that all may have the first one's.
     """
-    app = create_app(settings, clock, fast_lane=fast_lane)
+    app = create_app(settings, clock, fast_lane=fast_lane, routes=_ROUTES)
     if not _ROUTES:
         _ROUTES.extend(app.router.routes)
-    app.router.routes[:] = _ROUTES
     return app
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
@@ -110,10 +111,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True) -> ControlPlane:
+def create_app(
+    settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True, routes: Sequence[BaseRoute] = ()
+) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time; without one it is the host's.
 
-    Without the fast lane each answer is the same.
+    Without the fast lane each answer is the same. `routes` are those of another application in this process, worked out already.
     """
 
     provider = tracing.tracer_provider()
@@ -148,7 +151,6 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         title="APVISO Runners",
         version=__version__,
         summary="Control plane of self-hosted security-test runners.",
-        lifespan=lifespan,
         openapi_url=None,
         telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
@@ -167,8 +169,11 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
     )
     app.has_fast_lane = fast_lane
     problems.install(app)
-    for router in ROUTERS:
+    app.router.routes.extend(routes)
+    for router in () if routes else ROUTERS:
         app.include_router(router)
+    # Last: no router has a lifespan of its own, yet each would be put around this one.
+    app.router.lifespan_context = lifespan
     return app
 
 
