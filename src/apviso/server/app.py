@@ -112,11 +112,17 @@ def utc_now() -> datetime:
 
 
 def create_app(
-    settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True, routes: Sequence[BaseRoute] = ()
+    settings: Settings,
+    clock: Callable[[], datetime] | None = None,
+    *,
+    fast_lane: bool = True,
+    duties_at_once: bool = True,
+    routes: Sequence[BaseRoute] = (),
 ) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time; without one it is the host's.
 
-    Without the fast lane each answer is the same. `routes` are those of another application in this process, worked out already.
+    Without the fast lane each answer is the same. Timed duties begin with the start, or one interval later. `routes` are those of another
+    application in this process, worked out already.
     """
 
     provider = tracing.tracer_provider()
@@ -137,7 +143,7 @@ def create_app(
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
                 posting.running(resources),
-                housekeeping.running(resources),
+                housekeeping.running(resources, at_once=duties_at_once),
                 report_duties.running(resources),
                 rechecks.running(resources),
             ):

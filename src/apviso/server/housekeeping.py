@@ -185,12 +185,12 @@ class Period:
 
 
 @asynccontextmanager
-async def running(plant: Resources) -> AsyncIterator[None]:
-    """Run the duties again and again while the application lives."""
+async def running(plant: Resources, *, at_once: bool = True) -> AsyncIterator[None]:
+    """Run the duties again and again while the application lives, for the first time `at_once` or after one interval."""
 
     async def loop() -> None:
         now = plant.database.clock
-        stock, garbage, sampled = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now()), 0
+        stock, garbage, sampled, is_due = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now()), 0, at_once
         while not is_over.is_set():
             await keep_pace(plant)
             if stock.is_over(now()):
@@ -199,13 +199,15 @@ async def running(plant: Resources) -> AsyncIterator[None]:
                 # What `serving` leaves to it.
                 gc.collect()
             if await plant.replica.keeps_house():
-                await run_once(plant)
-                if (quarter := quarter_of(now())) != sampled:
+                if is_due:
+                    await run_once(plant)
+                if is_due and (quarter := quarter_of(now())) != sampled:
                     await run_once(plant, QUARTERLY)
                     sampled = quarter
             elif plant.timekeeper is not None and plant.replica.is_among_others:
                 # The rows are for whoever keeps house.
                 plant.timekeeper.follow(plant.timekeeper.step)
+            is_due = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), plant.settings.housekeeping_interval_seconds)
 
