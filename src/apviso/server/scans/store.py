@@ -72,10 +72,10 @@ async def add(
     wanted: NewScan,
     target_id: TargetId,
     visibility: Visibility,
-) -> bool:
-    """Queue a scan; False when the target has an active one already."""
+) -> ScanFacts | None:
+    """Queue a scan; None when the target has an active one already."""
     dialect = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
-    won = await work.db.execute(
+    rows = await work.db.execute(
         dialect(ScanRow)
         .values(
             id=scan_id,
@@ -96,8 +96,10 @@ async def add(
             created_at=work.now,
         )
         .on_conflict_do_nothing()
+        .returning(ScanRow.__table__)
     )
-    return won.rowcount == 1
+    row = rows.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
 
 
 async def get(work: Work, organization_id: OrganizationId, scan_id: str) -> ScanFacts:
