@@ -9,6 +9,7 @@ from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.licensing import store
 from apviso.server.licensing.license import standing
+from apviso.server.licensing.store import Installed
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
 
@@ -16,7 +17,16 @@ ISSUER_FILE = "issuer.pub"
 
 
 async def current_license(work: Work, plant: Resources, organization_id: OrganizationId) -> License:
-    found = await store.installed(work, organization_id)
+    return _standing(work, plant, await store.installed(work, organization_id))
+
+
+async def license_in_use(work: Work, plant: Resources, organization_id: OrganizationId) -> tuple[License, int]:
+    """The license, and how many leases count against its limit now."""
+    found, live_leases = await store.installed_and_used(work, organization_id)
+    return _standing(work, plant, found), live_leases
+
+
+def _standing(work: Work, plant: Resources, found: Installed) -> License:
     keys = () if found.document is None else issuer_keys(plant.settings)
     return standing(found.document, found.organization_name, keys, work.now)
 

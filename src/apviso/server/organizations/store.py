@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.access import ApiKey
@@ -32,6 +32,7 @@ class Organization:
 
 EXPIRING_AT_ONCE = 200
 _COLUMNS = (OrganizationRow.id, OrganizationRow.name, OrganizationRow.requires_verification)
+_LOCKED = select(*_COLUMNS).where(OrganizationRow.id == bindparam("of")).with_for_update(key_share=True)
 
 
 async def get(work: Work, organization_id: OrganizationId) -> Organization:
@@ -42,8 +43,7 @@ async def get(work: Work, organization_id: OrganizationId) -> Organization:
 
 async def lock(work: Work, organization_id: OrganizationId) -> Organization:
     """Keep two changes from counting against the same limit at the same time."""
-    found = await work.db.execute(select(*_COLUMNS).where(OrganizationRow.id == organization_id).with_for_update(key_share=True))
-    row = found.one()
+    row = (await work.db.execute(_LOCKED, {"of": organization_id})).one()
     return Organization(row.id, row.name, row.requires_verification)
 
 
