@@ -19,6 +19,10 @@ import httpx2
 
 T = TypeVar("T")
 FINAL = {"completed", "failed", "cancelled", "preflight_failed"}
+START_SECONDS = 120
+# One for all calls: each new client would read the system's certificates, which takes longer than the call. Nothing is kept open, because
+# servers come and go.
+HTTP = httpx2.Client(verify=False, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))  # plain HTTP alone
 
 
 def free_port() -> int:
@@ -87,12 +91,12 @@ class Installation:
     def start_server(self) -> Process:
         words = ("server", "--port", str(self.port), "--data-dir", str(self.folder / "data"))
         server = self.spawn("server", *words, environment=self.settings)
-        wait_for(self.is_ready, 60, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
+        wait_for(self.is_ready, START_SECONDS, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
         return server
 
     def is_ready(self, port: int | None = None) -> bool:
         try:
-            return httpx2.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2, trust_env=False).status_code == 200
+            return HTTP.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -181,9 +185,7 @@ class Installation:
             events += part
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = httpx2.request(
-            method, f"{self.url}/api/v1{path}", json=body, headers={"X-API-Key": self.api_key}, timeout=30, trust_env=False
-        )
+        answer = HTTP.request(method, f"{self.url}/api/v1{path}", json=body, headers={"X-API-Key": self.api_key}, timeout=30)
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text[:1500]}"
         told: dict[str, Any] = answer.json() if answer.content else {}
         return told
