@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
-
 from tests.end_to_end.installation import HTTP, Installation
 
 AT = "2026-05-03T09:15:32Z"

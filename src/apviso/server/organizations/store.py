@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.access import ApiKey
@@ -156,15 +156,16 @@ async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -
     return won.rowcount == 1
 
 
-async def list_expiring(work: Work, before: datetime) -> list[tuple[OrganizationId, ApiKey]]:
-    """Keys of all organizations that end before then, and of which that was not told yet; some at a time."""
+def expiring(now: datetime, before: datetime) -> Select[Any]:
+    """Keys of all organizations that end before then, and of which that was not told yet."""
     row = ApiKeyRow
-    rows = await work.db.execute(
-        select(row.__table__)
-        .where(row.expires_at <= before, row.expires_at > work.now, row.expiry_told_at.is_(None), row.revoked_at.is_(None))
-        .order_by(row.id)
-        .limit(EXPIRING_AT_ONCE)
-    )
+    is_soon = (row.expires_at <= before, row.expires_at > now)
+    return select(row.__table__).where(*is_soon, row.expiry_told_at.is_(None), row.revoked_at.is_(None))
+
+
+async def list_expiring(work: Work, before: datetime) -> list[tuple[OrganizationId, ApiKey]]:
+    """Some at a time."""
+    rows = await work.db.execute(expiring(work.now, before).order_by(ApiKeyRow.id).limit(EXPIRING_AT_ONCE))
     return [(OrganizationId(found["organization_id"]), _key(found)) for found in rows.mappings()]
 
 
