@@ -180,6 +180,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     waiting: Waiting[Any, Any, Any] = Waiting()
     snapshots: Snapshots[Any] = Snapshots()
     keys: Believed[KnownKey] = Believed(boot_seconds)
+    licenses: Believed[Any] = Believed(boot_seconds)
 
     def runner_changed(runner_id: str | None) -> None:
         snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id))
@@ -195,7 +196,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals.of_runners.append(runner_changed)
     signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
-    signals.of_access.append(keys.forget)
+    signals.of_access += [keys.forget, licenses.forget]
     database = Database(settings.effective_database_url, clock, signals)
     roll_call = RollCall(database, settings.timers)
     return Resources(
@@ -216,6 +217,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         roll_call=roll_call,
         beats=beats,
         keys=keys,
+        licenses=licenses,
         snapshots=snapshots,
         pace=Pace(settings.timers, settings.heartbeats_per_second),
         waiting=waiting,

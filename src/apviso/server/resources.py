@@ -60,6 +60,8 @@ class Resources:
     beats: Memory[Any, Any]
     # API keys by their prefix.
     keys: Believed[KnownKey]
+    # Installed licenses by organization; `licensing` knows of what form.
+    licenses: Believed[Any]
     # Runners as they are shown, by organization; `runners` knows of what form.
     snapshots: Snapshots[Any]
     # How often runners report, and how long they may be silent.
