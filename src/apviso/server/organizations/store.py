@@ -19,6 +19,7 @@ from apviso.server.db.engine import Work
 from apviso.server.db.schema import ApiKeyRow, OrganizationRow
 from apviso.server.errors import ApiKeyNotFound
 from apviso.server.paging import Page
+from apviso.server.signals import ACCESS
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,13 @@ async def list_scopes(work: Work, organization_id: OrganizationId) -> dict[str, 
 
 async def edit_key(work: Work, organization_id: OrganizationId, key_id: str, **values: Any) -> None:
     await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(**values))
+    work.hints.add(ACCESS)
 
 
 async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -> bool:
     """End a key at once; False where it was revoked before."""
     won = await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(revoked_at=work.now))
+    work.hints.add(ACCESS)
     return won.rowcount == 1
 
 
