@@ -21,6 +21,7 @@ from apviso.server.db.engine import Database, Work
 from apviso.server.db.schema import AttemptRow, OrganizationRow, ScanRow, TargetRow
 from apviso.server.db.upgrade import upgrade
 from apviso.server.metrics import DUTY_SECONDS
+from apviso.server.resources import Wanted
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import PresencePolicy, presence_of
 from apviso.server.runners.store import list_unsettled
@@ -245,7 +246,7 @@ async def test_duties_look_for_themselves_where_they_cannot_be_looked_for_togeth
 ) -> None:
     await acme.runner()
     clock.pass_by(seconds=200)
-    impossible = {housekeeping.end_pauses: lambda _, __: (select(text("no_such_column")),)}
+    impossible: dict[housekeeping.Duty, Wanted] = {housekeeping.end_pauses: lambda _, __: (select(text("no_such_column")),)}
     monkeypatch.setattr(housekeeping, "WANTED", {**housekeeping.WANTED, **impossible})
 
     await plane.settle()
