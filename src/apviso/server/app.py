@@ -19,8 +19,10 @@ from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
 from apviso.server.accounts.provider import Provider
 from apviso.server.audit import routes as audit
+from apviso.server.believed import Believed
 from apviso.server.dashboard.pages import ROUTERS as PAGES
 from apviso.server.db.census import Census
+from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
@@ -56,7 +58,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.timekeeping import Timekeeper
+from apviso.server.timekeeping import Timekeeper, boot_seconds
 from apviso.server.typesetting.process import Typesetter
 from apviso.server.vault import open_vault
 from apviso.server.verification import routes as verification
@@ -188,6 +190,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     beats: Memory[Any, Any] = Memory()
     waiting: Waiting[Any, Any, Any] = Waiting()
     snapshots: Snapshots[Any] = Snapshots()
+    keys: Believed[KnownKey] = Believed(boot_seconds)
+    licenses: Believed[Any] = Believed(boot_seconds)
 
     def runner_changed(runner_id: str | None) -> None:
         snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id))
@@ -203,6 +207,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals.of_runners.append(runner_changed)
     signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
+    signals.of_access += [keys.forget, licenses.forget]
     database = Database(settings.effective_database_url, clock, signals)
     roll_call = RollCall(database, settings.timers)
     return Resources(
@@ -222,6 +227,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty, roll_call.join),
         roll_call=roll_call,
         beats=beats,
+        keys=keys,
+        licenses=licenses,
         snapshots=snapshots,
         pace=Pace(settings.timers, settings.heartbeats_per_second),
         waiting=waiting,
