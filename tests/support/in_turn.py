@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import wraps
 from typing import Any
 
 AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 
-def in_turn(names: str | Sequence[str], cases: Sequence[Any]) -> Callable[[AsyncTest], AsyncTest]:
+def in_turn(names: str | Sequence[str], cases: Collection[Any]) -> Callable[[AsyncTest], AsyncTest]:
     """As `pytest.mark.parametrize`, in one test that ends at the first case that fails, and names it.
 
     Only for a test that finds each time what it found before.

@@ -11,6 +11,7 @@ from apviso.server.db.schema import TargetRow
 from tests.server.scans.situations import Case, found, pass_keeping_alive, queued_scan
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
@@ -146,7 +147,7 @@ async def test_start_while_an_old_attempt_may_still_run_is_refused_or_waits(case
     assert (await second.claimed())["scan"]["id"] == queued.json()["scan"]["id"]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "status", "code"),
     [
         ({"targetId": "unknown"}, 404, "target_not_found"),
@@ -160,11 +161,9 @@ async def test_start_while_an_old_attempt_may_still_run_is_refused_or_waits(case
     ],
 )
 async def test_start_with_a_bad_member_is_refused(
-    acme: Organization, runner: Runner, change: dict[str, object], status: int, code: str
+    case: Case, acme: Organization, change: dict[str, object], status: int, code: str
 ) -> None:
-    target = await acme.target()
-
-    refused = await acme.post("/scans", {"targetId": target["id"], **change})
+    refused = await acme.post("/scans", {"targetId": case.target["id"], **change})
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
 
