@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl, unquote
 # Run alone, this program has no package around it.
 sys.path.append(str(Path(__file__).parent))
 handshakes: Any = importlib.import_module("guard_handshakes")
+owners: Any = importlib.import_module("guard_owners")
 paths: Any = importlib.import_module("guard_paths")
 
 SIGNATURE = "apviso-scan"
@@ -242,26 +243,6 @@ def _appended(descriptor: int, line: bytes) -> bool:
         return False
 
 
-def is_own_user(port: int, guard_port: int) -> bool:
-    """Whether the loopback connection from `port` to the guard belongs to the user who runs the guard; true where the system cannot tell.
-
-    Whoever reaches the guard speaks with the target's credentials, so other users of the host are kept out."""
-    try:
-        with open("/proc/net/tcp", encoding="ascii") as table:  # noqa: PTH123
-            return is_owned(table.readlines()[1:], port, guard_port, os.getuid())
-    except OSError:
-        return True
-
-
-def is_owned(table: list[str], port: int, guard_port: int, user: int) -> bool:
-    """The rule of `is_own_user` over the lines of /proc/net/tcp (columns: 1 local, 2 remote, 7 user, 9 inode).
-
-    The kernel shows what nobody holds any more, such as an old connection from the same port, as root's, with inode 0."""
-    ends = [f"0100007F:{port:04X}", f"0100007F:{guard_port:04X}"]
-    rows = (line.split() for line in table)
-    return any(row[1:3] == ends and row[7] == str(user) and row[9] != "0" for row in rows)
-
-
 class Pace:
     """One request per interval over the whole scan; late ones wait their turn, and only so many."""
 
@@ -312,7 +293,7 @@ class Gate:
 
     @fails_closed
     def client_connected(self, client: Any) -> None:
-        if not is_own_user(client.peername[1], client.sockname[1]):
+        if not owners.is_own_user(client.peername[1], client.sockname[1]):
             self.books.refuse("CONNECTION", "", "stranger")
             client.error = SENTENCES["stranger"]
 
