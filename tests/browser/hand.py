@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
-
-from tests.end_to_end.installation import NO_AUTHORITIES, Installation
+from tests.end_to_end.installation import HTTP, Installation
 
 AT = "2026-05-03T09:15:32Z"
 # The installation's lease is 6 s, and a runner is offline after 8 s.
@@ -68,7 +66,7 @@ class Hand:
 
     def _post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         address = f"{self.installation.url}/api/runner{path}"
-        answered = httpx2.post(address, json=body, headers=headers, timeout=30, trust_env=False, verify=NO_AUTHORITIES)
+        answered = HTTP.post(address, json=body, headers=headers, timeout=30)
         answer: dict[str, Any] = answered.raise_for_status().json()
         return answer
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -26,8 +25,10 @@ from apviso.server.settings import Settings
 T = TypeVar("T")
 FINAL = {"completed", "failed", "cancelled", "preflight_failed"}
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.1, 1.0
-# Each call of httpx2's own would read all certificate authorities of the world first, which takes longer than the call.
-NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+START_SECONDS = 120
+# One for all calls: each new client would read the system's certificates, which takes longer than the call. Nothing is kept open, because
+# servers come and go.
+HTTP = httpx2.Client(verify=False, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))  # plain HTTP alone
 
 
 def free_port() -> int:
@@ -99,13 +100,12 @@ class Installation:
     def start_server(self) -> Process:
         words = ("server", "--port", str(self.port), "--data-dir", str(self.folder / "data"))
         server = self.spawn("server", *words, environment=self.settings)
-        wait_for(self.is_ready, 60, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
+        wait_for(self.is_ready, START_SECONDS, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
         return server
 
     def is_ready(self, port: int | None = None) -> bool:
         try:
-            address = f"http://127.0.0.1:{port or self.port}/readyz"
-            return httpx2.get(address, timeout=2, trust_env=False, verify=NO_AUTHORITIES).status_code == 200
+            return HTTP.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -194,10 +194,7 @@ class Installation:
             events += part
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        headers = {"X-API-Key": self.api_key}
-        answer = httpx2.request(
-            method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=30, trust_env=False, verify=NO_AUTHORITIES
-        )
+        answer = HTTP.request(method, f"{self.url}/api/v1{path}", json=body, headers={"X-API-Key": self.api_key}, timeout=30)
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text[:1500]}"
         told: dict[str, Any] = answer.json() if answer.content else {}
         return told
