@@ -89,7 +89,7 @@ async def _calling_key(
     token = _presented(key, authorization)
     if token.namespace is not Namespace.API_KEY:
         raise WrongCredential("This is not an API key (apvk_...); runner and enrollment tokens do not open the public API.")
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         known = await credentials.find_api_key(work, token.prefix)
         now = work.now
     if known is None or not token.matches(known.digest):
@@ -141,7 +141,7 @@ Administrator = Annotated[Caller, Depends(_with_scope(Scope.ADMIN))]
 
 async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCaller:
     find = credentials.find_job_holder if token.namespace is Namespace.JOB else credentials.find_runner
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         known = await find(work, token.prefix)
         now = work.now
     if known is None or not token.matches(known.digest):
