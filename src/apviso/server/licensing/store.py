@@ -11,6 +11,7 @@ from apviso.protocol.licenses import Usage
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, LicenseRow, OrganizationRow, RunnerRow, TargetRow
+from apviso.server.signals import ACCESS
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ async def install(work: Work, organization_id: OrganizationId, document: str) ->
         .values(organization_id=organization_id, **values)
         .on_conflict_do_update(index_elements=[LicenseRow.organization_id], set_=values)
     )
+    work.hints.add(ACCESS)
 
 
 async def usage(work: Work, organization_id: OrganizationId) -> Usage:

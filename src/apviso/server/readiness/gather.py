@@ -13,7 +13,7 @@ from apviso.protocol.readiness import Readiness
 from apviso.protocol.wire import OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerNotFound
-from apviso.server.licensing.current import current_license
+from apviso.server.licensing.current import current_license, shown_license
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness import store
 from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess_each
@@ -72,16 +72,14 @@ async def judged_each(questions: Sequence[Question]) -> list[Readiness]:
     return await asyncio.to_thread(assess_each, questions)
 
 
-async def readiness_of(
-    work: Work, plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool = False
-) -> Readiness:
+async def readiness_of(plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool = False) -> Readiness:
     """Whether any scan could start now, without an estimate. While one could, it is judged anew only when something changes that counts."""
-    held = await current_license(work, plant, organization_id)
+    held = await shown_license(plant, organization_id)
     made, key = records.made_of_standing, (READY, is_brief)
     known: Readiness | None = made.get(key)
     if known is not None and known.license == held:
         return known
-    readiness = await judged(replace(question_of(records, held, work.now, {}), is_brief=is_brief))
+    readiness = await judged(replace(question_of(records, held, plant.database.clock(), {}), is_brief=is_brief))
     if readiness.ready and made is records.made_of_standing:
         made[key] = readiness
     return readiness

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from pydantic_core import to_json
-from sqlalchemy import Select, Table, and_, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -110,10 +110,13 @@ async def list_written_since(work: Work, organization_id: OrganizationId, horizo
     return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
-async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
+def unsettled(now: datetime, policy: PresencePolicy) -> Select[Any]:
     """Runners of every organization that may stand differently from what was noted."""
-    wanted = may_have_changed(work.now, policy, _LIVE_LEASES)
-    return list((await work.db.execute(select(RunnerRow.id).where(wanted).order_by(RunnerRow.id))).scalars())
+    return select(RunnerRow.id).where(may_have_changed(now, policy, _LIVE_LEASES))
+
+
+async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
+    return list((await work.db.execute(unsettled(work.now, policy).order_by(RunnerRow.id))).scalars())
 
 
 async def list_locked(work: Work, runner_ids: Sequence[RunnerId]) -> list[RunnerFacts]:
@@ -142,10 +145,14 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
     return found
 
 
+def turned(now: datetime) -> Select[Any]:
+    """Runners of every organization whose maintenance has begun or ended."""
+    return _known().where(or_(RunnerRow.maintenance_turns_at <= now, RunnerRow.maintenance_turns_at > now + FURTHEST_WINDOW))
+
+
 async def list_turned(work: Work, most: int) -> list[RunnerFacts]:
-    """Runners of every organization whose maintenance has begun or ended, the first to do so first."""
-    is_over = or_(RunnerRow.maintenance_turns_at <= work.now, RunnerRow.maintenance_turns_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(_known().where(is_over).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
+    """The first to do so first."""
+    rows = await work.db.execute(turned(work.now).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
     return [_facts(row) for row in rows.mappings()]
 
 
@@ -341,11 +348,20 @@ async def retire(work: Work, organization_id: OrganizationId, runner_id: RunnerI
     return await edit(work, organization_id, runner_id, revoked_at=work.now, retired_at=work.now)
 
 
+def _is_paused_no_longer(now: datetime) -> ColumnElement[bool]:
+    return and_(RunnerRow.admin_until <= now, RunnerRow.revoked_at.is_(None))
+
+
+def paused_no_longer(now: datetime) -> Select[Any]:
+    """Runners of every organization whose pause or quarantine has run out."""
+    return select(RunnerRow.id).where(_is_paused_no_longer(now))
+
+
 async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:
-    """Runners whose pause or quarantine has run out are enabled again."""
+    """They are enabled again."""
     rows = await work.db.execute(
         update(RunnerRow)
-        .where(RunnerRow.admin_until <= work.now, RunnerRow.revoked_at.is_(None))
+        .where(_is_paused_no_longer(work.now))
         .values(admin_state=AdminState.ENABLED, admin_until=None, admin_note=None)
         .returning(RunnerRow.organization_id, RunnerRow.id)
     )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Integer,
+    Select,
     Table,
     and_,
     bindparam,
@@ -178,13 +179,20 @@ def cursor_after(scan: ScanFacts) -> str:
     return cursor_at(scan.created_at, scan.id)
 
 
-async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:
-    """Scans of every organization of which a timer may have run out, queued ones first."""
-    wanted = select(ScanRow.organization_id, ScanRow.id).order_by(ScanRow.id)
-    queued = await work.db.execute(wanted.where(may_wait_too_long(work.now, timers)))
+def overdue(
+    now: datetime, amnesty_until: datetime, timers: Timers
+) -> tuple[Select[OrganizationId, ScanId], Select[OrganizationId, ScanId]]:
+    """Scans of every organization of which a timer may have run out: those that are queued, and those that a runner holds."""
+    wanted = select(ScanRow.organization_id, ScanRow.id)
     held = wanted.join(AttemptRow, and_(AttemptRow.scan_id == ScanRow.id, AttemptRow.number == ScanRow.attempt))
-    leased = await work.db.execute(held.where(may_have_run_out(work.now, amnesty_until, timers)))
-    return [(row.organization_id, row.id) for row in (*queued, *leased)]
+    return wanted.where(may_wait_too_long(now, timers)), held.where(may_have_run_out(now, amnesty_until, timers))
+
+
+async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:
+    """Queued ones first."""
+    queued, held = overdue(work.now, amnesty_until, timers)
+    rows = (*await work.db.execute(queued.order_by(ScanRow.id)), *await work.db.execute(held.order_by(ScanRow.id)))
+    return [(row.organization_id, row.id) for row in rows]
 
 
 async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, AttemptFacts]]:
@@ -196,15 +204,17 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
 
 
-async def list_drained_with_scans(work: Work) -> list[tuple[OrganizationId, RunnerId]]:
+def drained_with_scans(now: datetime) -> Select[OrganizationId, RunnerId]:
     """Runners of every organization that still hold scans at the deadline of their drain."""
-    rows = await work.db.execute(
+    return (
         select(RunnerRow.organization_id, RunnerRow.id)
         .join(AttemptRow, AttemptRow.runner_id == RunnerRow.id)
-        .where(AttemptRow.ended_at.is_(None), RunnerRow.admin_state == AdminState.DRAINING, RunnerRow.drain_deadline <= work.now)
-        .distinct()
+        .where(AttemptRow.ended_at.is_(None), RunnerRow.admin_state == AdminState.DRAINING, RunnerRow.drain_deadline <= now)
     )
-    return [(row.organization_id, row.id) for row in rows]
+
+
+async def list_drained_with_scans(work: Work) -> list[tuple[OrganizationId, RunnerId]]:
+    return [(row.organization_id, row.id) for row in await work.db.execute(drained_with_scans(work.now).distinct())]
 
 
 async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[FindingCounts, int]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -190,17 +190,26 @@ async def put_off_looks(work: Work, target_ids: Collection[TargetId], until: dat
     await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(verification_due_at=until))
 
 
-async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
+def to_turn(now: datetime) -> Select[Any]:
     """Targets of every organization whose stretch of scan windows is over, or lies further ahead than any that this clock has decided."""
-    is_stale = or_(TargetRow.window_closes_at <= work.now, TargetRow.window_opens_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(select(TargetRow.__table__).where(is_stale).order_by(TargetRow.id).limit(most))
+    is_stale = or_(TargetRow.window_closes_at <= now, TargetRow.window_opens_at > now + FURTHEST_WINDOW)
+    return select(TargetRow.__table__).where(is_stale)
+
+
+async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
+    rows = await work.db.execute(to_turn(work.now).order_by(TargetRow.id).limit(most))
     return [_known(row) for row in rows.mappings()]
 
 
+def turned(now: datetime) -> Select[Any]:
+    """Targets of every organization whose windows have opened or closed."""
+    is_over = or_(TargetRow.window_turns_at <= now, TargetRow.window_turns_at > now + FURTHEST_WINDOW)
+    return select(TargetRow.__table__).where(is_over)
+
+
 async def list_turned(work: Work, most: int) -> list[KnownTarget]:
-    """Targets of every organization whose windows have opened or closed, the first to do so first."""
-    is_over = or_(TargetRow.window_turns_at <= work.now, TargetRow.window_turns_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(select(TargetRow.__table__).where(is_over).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
+    """The first to do so first."""
+    rows = await work.db.execute(turned(work.now).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
     return [_known(row) for row in rows.mappings()]
 
 
