@@ -55,6 +55,7 @@ async def test_start_answers_scan_and_job(acme: Organization, runner: Runner) ->
     }
     assert (made["scan"]["modelPreset"], made["scan"]["status"]) == ("high", "pending_runner")
     assert made["scan"]["waitingFor"]["primaryBlocker"] is None
+    assert made["scan"] == (await acme.get(f"/scans/{made['scan']['id']}")).json()["scan"]
 
 
 @pytest.mark.parametrize("when", ["reject", "queue"])
@@ -125,6 +126,7 @@ async def test_start_with_every_slot_taken_is_refused_or_waits(acme: Organizatio
 
     assert (refused.status_code, refused.json()["code"]) == (409, "runner_not_ready")
     assert refused.json()["readiness"]["primaryBlocker"] == "runner_capacity"
+    assert [listed["id"] for listed in refused.json()["readiness"]["runners"]] == [runner.id]
     assert queued.json()["scan"]["waitingFor"]["primaryBlocker"] == "runner_capacity"
 
 
