@@ -4,8 +4,10 @@ A change of a runner sends its topic, so that no process goes on answering for i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, cast
 
 from pydantic_core import to_json
@@ -17,7 +19,7 @@ from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterv
 from apviso.protocol.states import AdminState, RunnerStatus, Silence
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
-from apviso.server.db.beats import Beat, write
+from apviso.server.db.beats import Beats, write
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
@@ -261,17 +263,33 @@ async def answer_roll_call(work: Work, runner_id: RunnerId) -> None:
     await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(roll_call_until=None))
 
 
-def beat_of(one: RunnerFacts) -> Beat:
-    """What a heartbeat that was answered from memory writes."""
-    assert one.last_heartbeat_at is not None
-    health = to_json(one.health).decode()
-    return Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, health, one.last_heartbeat_at, one.organization_id)
+@dataclass(frozen=True)
+class Answered:
+    """Heartbeats that were answered from memory: what they write, and whose runners these are, in the same order."""
+
+    beats: Beats
+    organization_ids: list[OrganizationId]
 
 
-async def record_beats(work: Work, beats: Sequence[Beat]) -> None:
+def answered(runners: Iterable[RunnerFacts]) -> Answered:
+    """Of each runner the latest one. Thousands come by here each second: a column at a time costs half of what a record does."""
+    of = sorted(runners, key=attrgetter("id"))
+    beats = Beats(
+        [one.id for one in of],
+        [one.boot_id for one in of],
+        [one.beat_seq for one in of],
+        [one.claim_poll_age_ms for one in of],
+        [to_json(one.health).decode() for one in of],
+        # It was answered, so there is one.
+        cast(list[datetime], [one.last_heartbeat_at for one in of]),
+    )
+    return Answered(beats, [one.organization_id for one in of])
+
+
+async def record_beats(work: Work, told: Answered) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    work.touched.update((beat.organization_id, beat.runner_id) for beat in beats)
-    await write(work.db, beats)
+    work.touched.update(zip(told.organization_ids, told.beats.runner_id, strict=True))
+    await write(work.db, told.beats)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
