@@ -247,6 +247,7 @@ async def test_duties_look_for_themselves_where_they_cannot_be_looked_for_togeth
     await acme.runner()
     clock.pass_by(seconds=200)
     monkeypatch.setattr(housekeeping, "WANTED", {**housekeeping.WANTED, housekeeping.end_pauses: _what_no_database_knows})
+    plane.resources.looks.clear()
 
     await plane.settle()
 

@@ -21,6 +21,7 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beats, write
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, read_windows
@@ -83,7 +84,7 @@ async def list_written_since(work: Work, organization_id: OrganizationId, horizo
     return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
-def unsettled(now: datetime, policy: PresencePolicy) -> Select[Any]:
+def unsettled(now: Moment, policy: PresencePolicy) -> Select[Any]:
     """Runners of every organization that may stand differently from what was noted."""
     return select(RunnerRow.id).where(may_have_changed(now, policy, _LIVE_LEASES))
 
@@ -118,7 +119,7 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
     return found
 
 
-def turned(now: datetime) -> Select[Any]:
+def turned(now: Moment) -> Select[Any]:
     """Runners of every organization whose maintenance has begun or ended."""
     return _known().where(or_(RunnerRow.maintenance_turns_at <= now, RunnerRow.maintenance_turns_at > now + FURTHEST_WINDOW))
 
@@ -336,11 +337,11 @@ async def retire(work: Work, organization_id: OrganizationId, runner_id: RunnerI
     return await edit(work, organization_id, runner_id, revoked_at=work.now, retired_at=work.now)
 
 
-def _is_paused_no_longer(now: datetime) -> ColumnElement[bool]:
+def _is_paused_no_longer(now: Moment) -> ColumnElement[bool]:
     return and_(RunnerRow.admin_until <= now, RunnerRow.revoked_at.is_(None))
 
 
-def paused_no_longer(now: datetime) -> Select[Any]:
+def paused_no_longer(now: Moment) -> Select[Any]:
     """Runners of every organization whose pause or quarantine has run out."""
     return select(RunnerRow.id).where(_is_paused_no_longer(now))
 
