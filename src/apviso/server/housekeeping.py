@@ -13,14 +13,14 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, SelectBase, or_, select
+from sqlalchemy import Select, SelectBase
 
 from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
 from apviso.server.db import answers, clock_steps, roll_call
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
-from apviso.server.db.moments import AskedAt, Moment
+from apviso.server.db.moments import AskedAt, Moment, whether_any
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks, risks_to_end
 from apviso.server.metrics import duty_measured
@@ -192,8 +192,7 @@ def _look(plant: Resources, asked: tuple[Duty, ...], now: datetime) -> Select[*t
     known: tuple[object, Select[*tuple[Any, ...]]] | None = plant.looks.get(asked)
     if known is None or known[0] != made_for:
         moment = AskedAt(plant.database.clock)
-        wanted = (or_(*(found.exists() for found in WANTED[duty](moment, plant))) for duty in asked)
-        known = plant.looks[asked] = made_for, select(*wanted)
+        known = plant.looks[asked] = made_for, whether_any(WANTED[duty](moment, plant) for duty in asked)
     return known[1]
 
 
@@ -261,12 +260,12 @@ class Period:
 
 
 @asynccontextmanager
-async def running(plant: Resources) -> AsyncIterator[None]:
-    """Run the duties again and again while the application lives."""
+async def running(plant: Resources, *, at_once: bool = True) -> AsyncIterator[None]:
+    """Run the duties again and again while the application lives, for the first time `at_once` or after one interval."""
 
     async def loop() -> None:
         now = plant.database.clock
-        stock, garbage, sampled = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now()), 0
+        stock, garbage, sampled, is_due = Period(STOCK_EVERY, now()), Period(GARBAGE_EVERY, now()), 0, at_once
         while not is_over.is_set():
             await keep_pace(plant)
             if stock.is_over(now()):
@@ -275,13 +274,15 @@ async def running(plant: Resources) -> AsyncIterator[None]:
                 # What `serving` leaves to it.
                 gc.collect()
             if await plant.replica.keeps_house():
-                await run_once(plant)
-                if (quarter := quarter_of(now())) != sampled:
+                if is_due:
+                    await run_once(plant)
+                if is_due and (quarter := quarter_of(now())) != sampled:
                     await run_once(plant, QUARTERLY)
                     sampled = quarter
             elif plant.timekeeper is not None and plant.replica.is_among_others:
                 # The rows are for whoever keeps house.
                 plant.timekeeper.follow(plant.timekeeper.step)
+            is_due = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), plant.settings.housekeeping_interval_seconds)
 

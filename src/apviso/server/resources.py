@@ -12,7 +12,9 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 from sqlalchemy import SelectBase
 
+from apviso.server.believed import Believed
 from apviso.server.db.census import Census
+from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.moments import Moment
 from apviso.server.db.replica import Replica
@@ -58,6 +60,10 @@ class Resources:
     roll_call: RollCall
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
+    # API keys by their prefix.
+    keys: Believed[KnownKey]
+    # Installed licenses by organization; `licensing` knows of what form.
+    licenses: Believed[Any]
     # Runners as they are shown, by organization; `runners` knows of what form.
     snapshots: Snapshots[Any]
     # How often runners report, and how long they may be silent.

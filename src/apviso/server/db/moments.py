@@ -1,12 +1,13 @@
-"""Moments in a statement that is put together once and asked again and again: each time it means another one."""
+"""Looks that are put together once and asked again and again: a moment in one of them means another one each time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import BindParameter, bindparam
+from sqlalchemy import BindParameter, Select, SelectBase, bindparam, or_, select
 
 from apviso.server.db.base import UtcTime
 
@@ -34,3 +35,8 @@ class AskedAt:
 
 # What a condition takes that is asked once, or again and again.
 Moment = datetime | AskedAt
+
+
+def whether_any(looks: Iterable[Sequence[SelectBase]]) -> Select[*tuple[Any, ...]]:
+    """For each look, whether one of its statements finds a row."""
+    return select(*(or_(*(statement.exists() for statement in look)) for look in looks))

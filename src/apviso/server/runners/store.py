@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
@@ -21,6 +22,7 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beats, write
 from apviso.server.db.engine import Work
+from apviso.server.db.many import one_of
 from apviso.server.db.moments import Moment
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
@@ -48,6 +50,17 @@ def _known() -> Select[Any]:
     return select(RunnerRow.__table__, _LIVE_LEASES.label("live_leases"))
 
 
+# What each round of claims asks is put together once.
+_LOCKED = select(RunnerRow.id).where(one_of(RunnerRow.id, "ids")).order_by(RunnerRow.id).with_for_update(key_share=True)
+_CLAIMED = aliased(AttemptRow)
+_CLAIMING = (
+    _known()
+    .add_columns(_CLAIMED.nonce.label("used_nonce"))
+    .outerjoin(_CLAIMED, and_(_CLAIMED.runner_id == RunnerRow.id, one_of(_CLAIMED.nonce, "nonces")))
+    .where(RunnerRow.organization_id == bindparam("of"), one_of(RunnerRow.id, "ids"))
+)
+
+
 def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
     observed = row["observed_status"]
     return RunnerFacts(
@@ -69,6 +82,22 @@ async def list_ids(work: Work, organization_id: OrganizationId) -> list[RunnerId
 async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId]) -> dict[RunnerId, RunnerFacts]:
     rows = await work.db.execute(_known().where(RunnerRow.organization_id == organization_id, RunnerRow.id.in_(runner_ids)))
     return {row["id"]: _facts(row) for row in rows.mappings()}
+
+
+async def list_claiming(
+    work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId], nonces: Collection[str]
+) -> tuple[dict[RunnerId, RunnerFacts], set[tuple[RunnerId, str]]]:
+    """These runners, and which of the nonces have got a claim already, by the runner that sent them."""
+    rows = await work.db.execute(_CLAIMING, {"of": organization_id, "ids": list(runner_ids), "nonces": list(nonces)})
+    found, used = dict[RunnerId, RunnerFacts](), set[tuple[RunnerId, str]]()
+    for row in rows.mappings():
+        values = dict(row)
+        runner_id, nonce = values["id"], values.pop("used_nonce")
+        if nonce is not None:
+            used.add((runner_id, nonce))
+        if runner_id not in found:
+            found[runner_id] = _facts(values)
+    return found, used
 
 
 async def horizon(work: Work) -> int:
@@ -151,8 +180,9 @@ async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> Ru
 
 async def lock(work: Work, *runner_ids: RunnerId) -> None:
     """Keep the runners' other calls waiting until this one is done: they count their slots, their boots and their tokens."""
-    wanted = select(RunnerRow.id).where(RunnerRow.id.in_(runner_ids)).order_by(RunnerRow.id)
-    await work.db.execute(wanted.with_for_update(key_share=True))
+    # SQLite has one writer.
+    if work.db.dialect.name == "postgresql":
+        await work.db.execute(_LOCKED, {"ids": list(runner_ids)})
 
 
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:

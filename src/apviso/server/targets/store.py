@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import RowMapping, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -15,6 +15,7 @@ from apviso.protocol.states import ACTIVE_STATUSES, UserStatus, VerificationMeth
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
+from apviso.server.db.many import one_of
 from apviso.server.db.moments import Moment
 from apviso.server.db.schema import FindingRow, RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
@@ -63,7 +64,7 @@ def job_target(target: KnownTarget) -> JobTarget:
     )
 
 
-def _known(row: RowMapping) -> KnownTarget:
+def _known(row: Mapping[Any, Any]) -> KnownTarget:
     method = row["verification_method"]
     typed = {
         "visibility": Visibility(row["visibility"]),
@@ -71,6 +72,19 @@ def _known(row: RowMapping) -> KnownTarget:
         "scan_windows": read_windows(row["scan_windows"]),
     }
     return KnownTarget(**{**row, **typed})
+
+
+# A target beside other things in one row, and how to read it there.
+COLUMNS = tuple(TargetRow.__table__.columns)
+
+
+def known_of(values: Sequence[Any]) -> KnownTarget:
+    """From the values of COLUMNS."""
+    return _known(dict(zip(_NAMES, values, strict=True)))
+
+
+_NAMES = tuple(column.key for column in COLUMNS)
+_SCANNED = update(TargetRow).where(one_of(TargetRow.id, "ids")).values(last_scan_at=bindparam("now", type_=TargetRow.created_at.type))
 
 
 async def get(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
@@ -240,7 +254,7 @@ async def count_open(work: Work, target_ids: Collection[TargetId]) -> dict[Targe
 
 async def record_scans(work: Work, target_ids: Collection[TargetId]) -> None:
     """A scan of each of these targets was started at this moment."""
-    await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(last_scan_at=work.now))
+    await work.db.execute(_SCANNED, {"ids": list(target_ids), "now": work.now})
 
 
 async def capabilities_of(work: Work, runner_id: RunnerId) -> dict[str, JsonValue]:
