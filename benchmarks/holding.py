@@ -26,7 +26,7 @@ from sqlalchemy import insert
 
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import OrganizationId, RunnerId
-from apviso.server.db.beats import Beat
+from apviso.server.db.beats import Beats
 from apviso.server.db.schema import ScanRow, TargetRow
 from apviso.server.runners import store
 from apviso.server.settings import Settings
@@ -103,9 +103,11 @@ async def _queue(plane: Plane, organization_id: str) -> str:
 
 async def _beat(plane: Plane, organization_id: str, runners: list[Enrolled], number: int) -> None:
     now, health = datetime.now(UTC), f'{{"diskFreeBytes":{10**11 + number},"clockSkewMs":3,"spoolBacklogBytes":0}}'
-    beats = [Beat(RunnerId(one.id), f"boot-{one.number}", number, 800, health, now, OrganizationId(organization_id)) for one in runners]
+    ordered, each = sorted(runners, key=lambda one: one.id), len(runners)
+    boots, ids = [f"boot-{one.number}" for one in ordered], [RunnerId(one.id) for one in ordered]
+    beats = Beats(ids, list[str | None](boots), [number] * each, [800] * each, [health] * each, [now] * each)
     async with plane.resources.database.writing() as work:
-        await store.record_beats(work, beats)
+        await store.record_beats(work, store.Answered(beats, [OrganizationId(organization_id)] * each))
 
 
 if __name__ == "__main__":

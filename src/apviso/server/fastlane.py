@@ -26,7 +26,6 @@ from apviso.protocol.tokens import Namespace, Token, parse_token
 from apviso.protocol.wire import format_instant
 from apviso.server.access import DaemonCaller
 from apviso.server.batching import Batched
-from apviso.server.db.beats import Beat
 from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal, problem_response
 from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
 from apviso.server.resources import Resources
@@ -273,25 +272,25 @@ async def write_beats(plant: Resources) -> None:
     if not taken:
         plant.flushes.none_left()
         return
-    waiting = [taken[runner_id] for runner_id in sorted(taken)]
+    waiting = list(taken.values())
     written = 0
     try:
         async with plant.flushes.measured(len(waiting)):
-            beats = await _next_beats(waiting, 0)
+            answered = await _next_beats(waiting, 0)
             while written < len(waiting):
                 async with plant.database.writing() as work:
-                    # The next ones are put together while the database works on these.
-                    _, following = await asyncio.gather(store.record_beats(work, beats), _next_beats(waiting, written + len(beats)))
-                written += len(beats)
-                beats = following
+                    await store.record_beats(work, answered)
+                    # The next ones are put together while the database makes sure of these.
+                    following = asyncio.create_task(_next_beats(waiting, written + BEATS_AT_ONCE))
+                written += BEATS_AT_ONCE
+                answered = await following
     finally:
         if written < len(waiting):
             plant.beats.give_back({one.id: one for one in waiting[written:]})
 
 
-async def _next_beats(waiting: list[RunnerFacts], start: int) -> list[Beat]:
-    await asyncio.sleep(0)
-    return [store.beat_of(one) for one in waiting[start : start + BEATS_AT_ONCE]]
+async def _next_beats(waiting: list[RunnerFacts], start: int) -> store.Answered:
+    return store.answered(waiting[start : start + BEATS_AT_ONCE])
 
 
 @asynccontextmanager

@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import structlog
-from sqlalchemy import SelectBase, or_, select
+from sqlalchemy import Select, SelectBase
 
 from apviso.server.accounts import store as accounts
 from apviso.server.audit import store as audit
 from apviso.server.db import answers, clock_steps, roll_call
 from apviso.server.db.engine import Work
 from apviso.server.db.locks import DutyLock, take
+from apviso.server.db.moments import AskedAt, Moment, whether_any
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.findings.duties import end_accepted_risks, risks_to_end
 from apviso.server.metrics import duty_measured
@@ -79,7 +81,7 @@ async def watch_runners(turn: Turn, plant: Resources) -> None:
     await observe_everyone(turn, plant)
 
 
-def pauses_to_end(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def pauses_to_end(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (runners.paused_no_longer(now),)
 
 
@@ -98,7 +100,7 @@ async def end_pauses(turn: Turn, plant: Resources) -> None:
             work.hints.update((jobs_topic(organization_id), stream_topic(organization_id)))
 
 
-def what_to_forget(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def what_to_forget(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     timers = plant.settings.timers
     return (
         answers.older_than(now - timers.idempotency_kept),
@@ -170,11 +172,10 @@ async def run_once(plant: Resources, duties: Sequence[Duty] = DUTIES) -> None:
 
 async def _idle(plant: Resources, duties: Sequence[Duty]) -> frozenset[Duty]:
     """Those of the duties that have nothing to do, by one look for all of them."""
-    asked = [duty for duty in duties if duty in WANTED]
+    asked = tuple(duty for duty in duties if duty in WANTED)
     try:
         async with asyncio.timeout(DUTY_SECONDS), plant.database.reading() as work:
-            wanted = (or_(*(found.exists() for found in WANTED[duty](work.now, plant))) for duty in asked)
-            row = (await work.db.execute(select(*wanted))).one()
+            row = (await work.db.execute(_look(plant, asked, work.now))).one()
     except (DatabaseUnavailable, TimeoutError) as refusal:
         log.warning("duties looked for one by one", reason=str(refusal))
     except Exception:  # each of them looks by itself
@@ -182,6 +183,17 @@ async def _idle(plant: Resources, duties: Sequence[Duty]) -> frozenset[Duty]:
     else:
         return frozenset(duty for duty, is_wanted in zip(asked, row, strict=True) if not is_wanted)
     return frozenset()
+
+
+def _look(plant: Resources, asked: tuple[Duty, ...], now: datetime) -> Select[*tuple[Any, ...]]:
+    """Whether there is anything for each. To put it together costs more than to ask it; only what it is made for changes its words."""
+    policy = policy_of(plant)
+    made_for = policy, now < policy.amnesty_until
+    known: tuple[object, Select[*tuple[Any, ...]]] | None = plant.looks.get(asked)
+    if known is None or known[0] != made_for:
+        moment = AskedAt(plant.database.clock)
+        known = plant.looks[asked] = made_for, whether_any(WANTED[duty](moment, plant) for duty in asked)
+    return known[1]
 
 
 async def _do(duty: Duty, plant: Resources) -> bool:

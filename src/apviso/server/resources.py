@@ -16,6 +16,7 @@ from apviso.server.believed import Believed
 from apviso.server.db.census import Census
 from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database, Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
 from apviso.server.memory import Memory
@@ -76,6 +77,8 @@ class Resources:
     vault: Vault
     # Rounds of the timed duties follow each other in one process, whoever asks for them.
     round: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # The statements by which duties are looked for, each with what it was put together for; `housekeeping` knows of what form.
+    looks: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def amnesty_until(self) -> datetime:
@@ -103,7 +106,7 @@ async def _read(plant: Plant) -> AsyncIterator[Work]:
 # Begins a transaction of a timed duty, which takes as many as it needs, one after the other.
 Turn = Callable[[], AbstractAsyncContextManager[Work]]
 # What a timed duty has to do at a moment: where none of these finds a row, nothing.
-Wanted = Callable[[datetime, Resources], Sequence[SelectBase]]
+Wanted = Callable[[Moment, Resources], Sequence[SelectBase]]
 # Committed before the answer leaves. Pages never queue behind the writer: a route that only looks asks for `Reading`.
 Writing = Annotated[Work, Depends(_write, scope="function")]
 Reading = Annotated[Work, Depends(_read, scope="function")]

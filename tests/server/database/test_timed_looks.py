@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sqlalchemy import insert, select, text
+from sqlalchemy import SelectBase, insert, select, text
 
 from apviso.protocol.states import LEASED_STATUSES, AdminState, RunnerStatus, ScanStatus
 from apviso.protocol.wire import OrganizationId
@@ -21,7 +21,7 @@ from apviso.server.db.engine import Database, Work
 from apviso.server.db.schema import AttemptRow, OrganizationRow, ScanRow, TargetRow
 from apviso.server.db.upgrade import upgrade
 from apviso.server.metrics import DUTY_SECONDS
-from apviso.server.resources import Wanted
+from apviso.server.resources import Resources
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import PresencePolicy, presence_of
 from apviso.server.runners.store import list_unsettled
@@ -246,12 +246,16 @@ async def test_duties_look_for_themselves_where_they_cannot_be_looked_for_togeth
 ) -> None:
     await acme.runner()
     clock.pass_by(seconds=200)
-    impossible: dict[housekeeping.Duty, Wanted] = {housekeeping.end_pauses: lambda _, __: (select(text("no_such_column")),)}
-    monkeypatch.setattr(housekeeping, "WANTED", {**housekeeping.WANTED, **impossible})
+    monkeypatch.setattr(housekeeping, "WANTED", {**housekeeping.WANTED, housekeeping.end_pauses: _what_no_database_knows})
+    plane.resources.looks.clear()
 
     await plane.settle()
 
     assert "runner.offline" in {type_ for type_, _ in await plane.told()}
+
+
+def _what_no_database_knows(_: datetime, __: Resources) -> list[SelectBase]:
+    return [select(text("no_such_column"))]
 
 
 def _times_begun() -> dict[str, float]:

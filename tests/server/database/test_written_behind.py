@@ -32,7 +32,7 @@ async def _put(plane: Plane, runners: list[RunnerFacts]) -> None:
 
 async def _write(plane: Plane, runners: list[RunnerFacts]) -> None:
     async with plane.resources.database.writing() as work:
-        await store.record_beats(work, [store.beat_of(one) for one in runners])
+        await store.record_beats(work, store.answered(runners))
 
 
 async def test_heartbeats_written_together_are_each_in_their_own_row(acme: Organization, plane: Plane, clock: Clock) -> None:

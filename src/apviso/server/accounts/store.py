@@ -14,6 +14,7 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.accounts.roles import Role
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.people_schema import SessionRow, SignInLinkRow, UserRow
 from apviso.server.db.schema import OrganizationRow
 
@@ -272,11 +273,11 @@ async def drop_links(work: Work, user_id: str) -> None:
     await work.db.execute(delete(SignInLinkRow).where(SignInLinkRow.user_id == user_id))
 
 
-def _is_over(moment: datetime, last_seen_before: datetime) -> ColumnElement[bool]:
+def _is_over(moment: Moment, last_seen_before: Moment) -> ColumnElement[bool]:
     return or_(SessionRow.expires_at < moment, SessionRow.last_seen_at < last_seen_before)
 
 
-def over(moment: datetime, last_seen_before: datetime) -> tuple[Select[Any], Select[Any]]:
+def over(moment: Moment, last_seen_before: Moment) -> tuple[Select[Any], Select[Any]]:
     """Sessions that have run out or that nobody has used since, and links that have run out."""
     links = select(SignInLinkRow.id).where(SignInLinkRow.expires_at < moment)
     return select(SessionRow.id).where(_is_over(moment, last_seen_before)), links

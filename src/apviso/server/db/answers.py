@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import IdempotencyRow
 
 
@@ -42,7 +43,7 @@ async def keep(work: Work, organization_id: OrganizationId, key: str, answer: st
     )
 
 
-def older_than(moment: datetime) -> Select[Any]:
+def older_than(moment: Moment) -> Select[Any]:
     return select(IdempotencyRow.key).where(IdempotencyRow.created_at < moment)
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from apviso.protocol.wire import OrganizationId, RunnerId
+from apviso.protocol.wire import RunnerId
 
 
-class Beat(NamedTuple):
-    """What each heartbeat changes. `health` is JSON."""
+class Beats(NamedTuple):
+    """What heartbeats change, column by column: of each runner one, in the order of their identities. `health` is JSON."""
 
-    runner_id: RunnerId
-    boot_id: str | None
-    beat_seq: int
-    claim_poll_age_ms: int | None
-    health: str
-    at: datetime
-    organization_id: OrganizationId
+    runner_id: list[RunnerId]
+    boot_id: list[str | None]
+    beat_seq: list[int]
+    claim_poll_age_ms: list[int | None]
+    health: list[str]
+    at: list[datetime]
 
 
-# Those before the organization are what the statements take.
-_GIVEN = 6
 # A heartbeat of an older boot, an older heartbeat, and what was done to the runner since stay as they are; so does a later contact.
 _POSTGRESQL = """
 UPDATE runners AS kept
@@ -36,6 +32,7 @@ WHERE kept.id = beat.id AND kept.boot_id = beat.boot AND kept.beat_seq < beat.se
 """
 # In the order of their identities, as everybody does who locks several runners; how the update joins is then the planner's affair.
 _LOCKED = "SELECT count(*) FROM (SELECT id FROM runners WHERE id = ANY($1::varchar[]) ORDER BY id FOR NO KEY UPDATE) AS held"
+_WITHOUT_ZONE = len("2026-05-03 09:15:32.000000")
 _SQLITE = """
 UPDATE runners
 SET beat_seq = ?3, claim_poll_age_ms = ?4, health = ?5, last_heartbeat_at = ?6, last_contact_at = max(coalesce(last_contact_at, ?6), ?6)
@@ -43,17 +40,16 @@ WHERE id = ?1 AND boot_id = ?2 AND beat_seq < ?3 AND revoked_at IS NULL AND good
 """
 
 
-async def write(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
-    """Each runner at most once."""
-    ordered = sorted(beats)
+async def write(connection: AsyncConnection, beats: Beats) -> None:
     if connection.dialect.name == "postgresql":
-        await connection.exec_driver_sql(_LOCKED, ([beat.runner_id for beat in ordered],))
-        await connection.exec_driver_sql(_POSTGRESQL, tuple(map(list, zip(*ordered, strict=True)))[:_GIVEN])
+        await connection.exec_driver_sql(_LOCKED, (beats.runner_id,))
+        await connection.exec_driver_sql(_POSTGRESQL, tuple(beats))
     else:
-        await connection.exec_driver_sql(_SQLITE, [(*beat[: _GIVEN - 1], _as_kept(beat.at)) for beat in ordered])
+        at = [_as_kept(moment) for moment in beats.at]
+        await connection.exec_driver_sql(_SQLITE, list(zip(*beats[:-1], at, strict=True)))
 
 
 def _as_kept(moment: datetime) -> str:
     """As SQLite has it from every other statement."""
     in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return in_utc.isoformat(" ", "microseconds").removesuffix("+00:00")
+    return in_utc.isoformat(" ", "microseconds")[:_WITHOUT_ZONE]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import SelectBase
 
 from apviso.protocol.states import HistoryCause, UserStatus
 from apviso.server.audit import store as audit
 from apviso.server.db import triage
+from apviso.server.db.moments import Moment
 from apviso.server.findings import store
 from apviso.server.resources import Resources, Turn
 from apviso.server.stream import store as stream
@@ -18,7 +18,7 @@ from apviso.server.stream import store as stream
 RISKS_AT_ONCE = 100
 
 
-def risks_to_end(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def risks_to_end(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.accepted_no_longer(now),)
 
 

@@ -18,6 +18,7 @@ from apviso.protocol.states import Severity, UserStatus
 from apviso.protocol.wire import FindingId, Instant, OrganizationId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.findings import KNOWN, finding_of
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import FindingHistoryRow, FindingRow, SightingRow
 from apviso.server.errors import FindingNotFound
 from apviso.server.findings.triage import status_when_seen
@@ -254,7 +255,7 @@ async def list_history(work: Work, finding_id: FindingId, page: Page) -> tuple[l
     return [StatusChange.model_validate(dict(row)) for row in rows.mappings()], total or 0
 
 
-def accepted_no_longer(now: datetime) -> Select[Any]:
+def accepted_no_longer(now: Moment) -> Select[Any]:
     """Findings of every organization whose accepted risk has ended."""
     return select(FindingRow.id).where(FindingRow.accepted_until <= now, FindingRow.user_status == UserStatus.ACCEPTED_RISK)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import SelectBase
 
 from apviso.protocol.wire import format_instant
+from apviso.server.db.moments import Moment
 from apviso.server.organizations import store
 from apviso.server.resources import Resources, Turn
 from apviso.server.stream import store as stream
@@ -15,7 +16,7 @@ from apviso.server.stream import store as stream
 TOLD_BEFORE = timedelta(days=7)
 
 
-def keys_to_tell_of(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def keys_to_tell_of(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.expiring(now, now + TOLD_BEFORE),)
 
 

@@ -16,6 +16,7 @@ from apviso.protocol.states import Scope
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import ApiKeyRow, OrganizationRow
 from apviso.server.errors import ApiKeyNotFound
 from apviso.server.paging import Page
@@ -159,7 +160,7 @@ async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -
     return won.rowcount == 1
 
 
-def expiring(now: datetime, before: datetime) -> Select[Any]:
+def expiring(now: Moment, before: Moment) -> Select[Any]:
     """Keys of all organizations that end before then, and of which that was not told yet."""
     row = ApiKeyRow
     is_soon = (row.expires_at <= before, row.expires_at > now)

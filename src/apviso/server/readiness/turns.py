@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import SelectBase
 
 from apviso.protocol.readiness import CheckCode
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.localtime import has_turned, is_within, next_turn
 from apviso.server.readiness.assessment import assess
 from apviso.server.readiness.gather import gather
@@ -23,7 +23,7 @@ from apviso.server.targets.facts import KnownTarget
 TARGETS_AT_ONCE, RUNNERS_AT_ONCE = 20, 200
 
 
-def turns_to_tell(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def turns_to_tell(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return targets.turned(now), runners.turned(now)
 
 

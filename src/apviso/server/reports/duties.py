@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
 
 import structlog
 from sqlalchemy import SelectBase
 
+from apviso.server.db.moments import Moment
 from apviso.server.errors import DatabaseUnavailable, Overloaded
 from apviso.server.reports import store, writing
 from apviso.server.resources import Resources, Turn
@@ -21,7 +21,7 @@ log = structlog.get_logger("apviso.reports")
 REPORTS_AT_ONCE = 10
 
 
-def reports_to_write(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def reports_to_write(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.unwritten(now),)
 
 

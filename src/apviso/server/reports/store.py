@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from apviso.protocol.states import FINAL_STATUSES, ScanStatus
 from apviso.protocol.wire import OrganizationId, ScanId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import ReportFileRow, ReportRow, ScanRow
 from apviso.server.reports.formats import Format
 from apviso.server.reports.retries import MOST_PDF_TRIES
@@ -132,7 +133,7 @@ async def add_files(work: Work, rows: list[dict[str, Any]]) -> None:
     await work.db.execute(dialect(ReportFileRow).on_conflict_do_nothing(), rows)
 
 
-def unwritten(now: datetime) -> Select[OrganizationId, ScanId]:
+def unwritten(now: Moment) -> Select[OrganizationId, ScanId]:
     """Scans of every organization that have ended and have no report; not those that are left alone for now."""
     has_none = and_(ScanRow.finished_at.is_not(None), ScanRow.reported_at.is_(None))
     return select(ScanRow.organization_id, ScanRow.id).where(has_none, or_(ScanRow.report_due_at.is_(None), ScanRow.report_due_at <= now))

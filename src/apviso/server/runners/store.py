@@ -4,8 +4,10 @@ A change of a runner sends its topic, so that no process goes on answering for i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, cast
 
 from pydantic_core import to_json
@@ -18,9 +20,10 @@ from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterv
 from apviso.protocol.states import AdminState, RunnerStatus, Silence
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
-from apviso.server.db.beats import Beat, write
+from apviso.server.db.beats import Beats, write
 from apviso.server.db.engine import Work
 from apviso.server.db.many import one_of
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, read_windows
@@ -110,7 +113,7 @@ async def list_written_since(work: Work, organization_id: OrganizationId, horizo
     return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
-def unsettled(now: datetime, policy: PresencePolicy) -> Select[Any]:
+def unsettled(now: Moment, policy: PresencePolicy) -> Select[Any]:
     """Runners of every organization that may stand differently from what was noted."""
     return select(RunnerRow.id).where(may_have_changed(now, policy, _LIVE_LEASES))
 
@@ -145,7 +148,7 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
     return found
 
 
-def turned(now: datetime) -> Select[Any]:
+def turned(now: Moment) -> Select[Any]:
     """Runners of every organization whose maintenance has begun or ended."""
     return _known().where(or_(RunnerRow.maintenance_turns_at <= now, RunnerRow.maintenance_turns_at > now + FURTHEST_WINDOW))
 
@@ -291,17 +294,33 @@ async def answer_roll_call(work: Work, runner_id: RunnerId) -> None:
     await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(roll_call_until=None))
 
 
-def beat_of(one: RunnerFacts) -> Beat:
-    """What a heartbeat that was answered from memory writes."""
-    assert one.last_heartbeat_at is not None
-    health = to_json(one.health).decode()
-    return Beat(one.id, one.boot_id, one.beat_seq, one.claim_poll_age_ms, health, one.last_heartbeat_at, one.organization_id)
+@dataclass(frozen=True)
+class Answered:
+    """Heartbeats that were answered from memory: what they write, and whose runners these are, in the same order."""
+
+    beats: Beats
+    organization_ids: list[OrganizationId]
 
 
-async def record_beats(work: Work, beats: Sequence[Beat]) -> None:
+def answered(runners: Iterable[RunnerFacts]) -> Answered:
+    """Of each runner the latest one. Thousands come by here each second: a column at a time costs half of what a record does."""
+    of = sorted(runners, key=attrgetter("id"))
+    beats = Beats(
+        [one.id for one in of],
+        [one.boot_id for one in of],
+        [one.beat_seq for one in of],
+        [one.claim_poll_age_ms for one in of],
+        [to_json(one.health).decode() for one in of],
+        # It was answered, so there is one.
+        cast(list[datetime], [one.last_heartbeat_at for one in of]),
+    )
+    return Answered(beats, [one.organization_id for one in of])
+
+
+async def record_beats(work: Work, told: Answered) -> None:
     """Heartbeats that were answered before they were written. Newer ones, and what was done to a runner since, stay as they are."""
-    work.touched.update((beat.organization_id, beat.runner_id) for beat in beats)
-    await write(work.db, beats)
+    work.touched.update(zip(told.organization_ids, told.beats.runner_id, strict=True))
+    await write(work.db, told.beats)
 
 
 async def record_goodbye(work: Work, runner_id: RunnerId) -> None:
@@ -348,11 +367,11 @@ async def retire(work: Work, organization_id: OrganizationId, runner_id: RunnerI
     return await edit(work, organization_id, runner_id, revoked_at=work.now, retired_at=work.now)
 
 
-def _is_paused_no_longer(now: datetime) -> ColumnElement[bool]:
+def _is_paused_no_longer(now: Moment) -> ColumnElement[bool]:
     return and_(RunnerRow.admin_until <= now, RunnerRow.revoked_at.is_(None))
 
 
-def paused_no_longer(now: datetime) -> Select[Any]:
+def paused_no_longer(now: Moment) -> Select[Any]:
     """Runners of every organization whose pause or quarantine has run out."""
     return select(RunnerRow.id).where(_is_paused_no_longer(now))
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, null, or_
 
 from apviso.protocol.states import AdminState, Fault, RunnerStatus, Silence
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import RunnerRow
 from apviso.server.runners.presence import PresencePolicy
 
 Condition = ColumnElement[bool]
 
 
-def may_have_changed(now: datetime, policy: PresencePolicy, live_leases: ColumnElement[int]) -> Condition:
+def may_have_changed(now: Moment, policy: PresencePolicy, live_leases: ColumnElement[int]) -> Condition:
     """Whether time, a call, a lease or an administrator may have changed how a runner stands since it was looked at.
 
     What a heartbeat says of the runner's health and version is noted with that heartbeat, so nobody has to look for it.
@@ -28,13 +29,13 @@ def may_have_changed(now: datetime, policy: PresencePolicy, live_leases: ColumnE
     )
 
 
-def _is_silent(now: datetime, policy: PresencePolicy) -> Condition:
+def _is_silent(now: Moment, policy: PresencePolicy) -> Condition:
     """Silent for a runner that was noted as present: in amnesty the lack of contact does not count."""
     says_so = or_(RunnerRow.last_contact_at.is_(None), RunnerRow.goodbye_at.is_not(None))
     return says_so if now < policy.amnesty_until else or_(says_so, RunnerRow.last_contact_at < now - policy.timers.offline_after)
 
 
-def _is_differently_offline(now: datetime, policy: PresencePolicy) -> Condition:
+def _is_differently_offline(now: Moment, policy: PresencePolicy) -> Condition:
     """Back again, or offline for another reason than the noted one."""
     return case(
         (RunnerRow.last_contact_at.is_(None), ~_notes(Silence.NEVER_CONTACTED)),
@@ -44,7 +45,7 @@ def _is_differently_offline(now: datetime, policy: PresencePolicy) -> Condition:
     )
 
 
-def _changed_faults(now: datetime, policy: PresencePolicy, live_leases: ColumnElement[int]) -> tuple[Condition, ...]:
+def _changed_faults(now: Moment, policy: PresencePolicy, live_leases: ColumnElement[int]) -> tuple[Condition, ...]:
     """Each fault that comes or goes without a heartbeat, where it is noted and does not hold or the other way round."""
     timers = policy.timers
     holds = {
@@ -56,11 +57,11 @@ def _changed_faults(now: datetime, policy: PresencePolicy, live_leases: ColumnEl
     return tuple(_notes(fault) != is_held for fault, is_held in holds.items())
 
 
-def _is_within(column: Any, since: datetime) -> Condition:
+def _is_within(column: Any, since: Moment) -> Condition:
     return and_(column.is_not(None), column >= since)
 
 
-def _claim_loop_stalled(now: datetime, limit: timedelta, live_leases: ColumnElement[int]) -> Condition:
+def _claim_loop_stalled(now: Moment, limit: timedelta, live_leases: ColumnElement[int]) -> Condition:
     has_one = or_(RunnerRow.ephemeral, RunnerRow.quarantine.is_not(null()))
     slots = case((has_one, 1), (RunnerRow.max_concurrency < RunnerRow.configured_concurrency, RunnerRow.max_concurrency))
     is_enabled = or_(RunnerRow.admin_state == AdminState.ENABLED, func.coalesce(RunnerRow.admin_until <= now, False))
@@ -71,7 +72,7 @@ def _claim_loop_stalled(now: datetime, limit: timedelta, live_leases: ColumnElem
     )
 
 
-def _fails_fast(now: datetime) -> Condition:
+def _fails_fast(now: Moment) -> Condition:
     """Quarantined, or said so by itself."""
     is_quarantined = and_(RunnerRow.admin_state == AdminState.QUARANTINED, func.coalesce(RunnerRow.admin_until > now, True))
     return or_(is_quarantined, cast(RunnerRow.health, Text).contains(literal(f'"{Fault.FAST_FAILURES}"')))

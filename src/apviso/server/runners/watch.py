@@ -10,6 +10,7 @@ from sqlalchemy import SelectBase
 from apviso.protocol.states import Fault
 from apviso.protocol.wire import format_instant
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.resources import Resources, Turn
 from apviso.server.runners import store
 from apviso.server.runners.boots import duplicate_of
@@ -39,7 +40,7 @@ async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Pr
     return presence
 
 
-def everyone_to_observe(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def everyone_to_observe(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.unsettled(now, policy_of(plant)),)
 
 

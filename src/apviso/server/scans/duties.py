@@ -11,6 +11,7 @@ from sqlalchemy import SelectBase
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.localtime import next_opening
 from apviso.server.metrics import timer_ran_out
 from apviso.server.resources import Resources, Turn
@@ -27,7 +28,7 @@ SCANS_AT_ONCE = 20
 NOT_GIVEN_BACK = "The runner was drained and did not give the scan back at the deadline."
 
 
-def timers_to_run(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def timers_to_run(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return store.overdue(now, plant.amnesty_until, plant.settings.timers)
 
 
@@ -48,7 +49,7 @@ async def run_timers(turn: Turn, plant: Resources) -> None:
                     await _act(work, plant, scan, attempt, what)
 
 
-def drains_to_force(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def drains_to_force(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.drained_with_scans(now),)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, or_
 
 from apviso.protocol.states import ScanStatus
 from apviso.protocol.timers import Timers
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import AttemptRow, ScanRow
 
 # As it is written in the indexes, which only constants are compared with.
@@ -15,17 +16,17 @@ _IS_QUEUED = ScanRow.status == literal_column(f"'{ScanStatus.PENDING_RUNNER}'")
 _IS_LEASED = ScanRow.status.in_([literal_column(f"'{status}'") for status in (ScanStatus.ASSIGNED, ScanStatus.RUNNING, ScanStatus.STALE)])
 
 
-def may_wait_too_long(now: datetime, timers: Timers) -> ColumnElement[bool]:
+def may_wait_too_long(now: Moment, timers: Timers) -> ColumnElement[bool]:
     """Whoever waits for the next attempt was asked for before that: the time of asking is never too late a bound."""
     return and_(_IS_QUEUED, ScanRow.created_at <= now - timers.queue_timeout)
 
 
-def may_have_run_out(now: datetime, amnesty_until: datetime, timers: Timers) -> ColumnElement[bool]:
+def may_have_run_out(now: Moment, amnesty_until: datetime, timers: Timers) -> ColumnElement[bool]:
     """Of a scan and the attempt that holds its lease."""
     return and_(_IS_LEASED, AttemptRow.ended_at.is_(None), _has_run_out(now, amnesty_until, timers))
 
 
-def _has_run_out(now: datetime, amnesty_until: datetime, timers: Timers) -> ColumnElement[bool]:
+def _has_run_out(now: Moment, amnesty_until: datetime, timers: Timers) -> ColumnElement[bool]:
     is_ignored = ScanRow.cancel_requested_at <= now - timers.cancel_forced_after
     if now < amnesty_until:
         return is_ignored

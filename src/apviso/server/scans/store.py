@@ -47,6 +47,7 @@ from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
 from apviso.server.db.many import one_of
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import AttemptRow, FindingRow, RunnerRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page, cursor_at, place_of
@@ -179,9 +180,7 @@ def cursor_after(scan: ScanFacts) -> str:
     return cursor_at(scan.created_at, scan.id)
 
 
-def overdue(
-    now: datetime, amnesty_until: datetime, timers: Timers
-) -> tuple[Select[OrganizationId, ScanId], Select[OrganizationId, ScanId]]:
+def overdue(now: Moment, amnesty_until: datetime, timers: Timers) -> tuple[Select[OrganizationId, ScanId], Select[OrganizationId, ScanId]]:
     """Scans of every organization of which a timer may have run out: those that are queued, and those that a runner holds."""
     wanted = select(ScanRow.organization_id, ScanRow.id)
     held = wanted.join(AttemptRow, and_(AttemptRow.scan_id == ScanRow.id, AttemptRow.number == ScanRow.attempt))
@@ -204,7 +203,7 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
 
 
-def drained_with_scans(now: datetime) -> Select[OrganizationId, RunnerId]:
+def drained_with_scans(now: Moment) -> Select[OrganizationId, RunnerId]:
     """Runners of every organization that still hold scans at the deadline of their drain."""
     return (
         select(RunnerRow.organization_id, RunnerRow.id)

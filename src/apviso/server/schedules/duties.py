@@ -15,6 +15,7 @@ from apviso.protocol.schedules import IfMissed, RunOutcome
 from apviso.protocol.wire import format_instant
 from apviso.server.audit import store as audit
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.errors import (
     DatabaseUnavailable,
     LicenseInactive,
@@ -59,7 +60,7 @@ class _Judged:
     is_owed: bool = False
 
 
-def schedules_to_run(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def schedules_to_run(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.due(now),)
 
 

@@ -14,6 +14,7 @@ from apviso.protocol.schedules import Frequency, IfMissed, ScheduleRun
 from apviso.protocol.states import ACTIVE_STATUSES, ModelPreset
 from apviso.protocol.wire import OrganizationId, ScheduleId, TargetId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import ScanRow, ScheduleRow, ScheduleRunRow
 from apviso.server.errors import ScheduleNotFound
 from apviso.server.paging import Page
@@ -100,7 +101,7 @@ async def remove(work: Work, schedule: ScheduleFacts) -> None:
     await work.db.execute(delete(ScheduleRow).where(ScheduleRow.id == schedule.id))
 
 
-def due(now: datetime) -> Select[ScheduleId, OrganizationId, TargetId]:
+def due(now: Moment) -> Select[ScheduleId, OrganizationId, TargetId]:
     """Schedules of every organization whose time has come, or whose time was decided by another clock.
 
     Also those that owe a run which is to be tried again."""
@@ -166,7 +167,7 @@ async def list_last_runs(work: Work, ids: Collection[ScheduleId]) -> dict[Schedu
     return {row["schedule_id"]: ScheduleRun.model_validate(dict(row)) for row in rows.mappings()}
 
 
-def older_than(moment: datetime) -> Select[Any]:
+def older_than(moment: Moment) -> Select[Any]:
     """Runs that were due before."""
     return select(ScheduleRunRow.schedule_id).where(ScheduleRunRow.due_at < moment)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, func, select
 
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import StreamRow
 from apviso.server.signals import stream_topic
 
@@ -46,7 +47,7 @@ async def list_after(work: Work, organization_id: OrganizationId, after: int) ->
     return [StreamEvent(row.id, row.at, row.type, row.data) for row in rows]
 
 
-def older_than(moment: datetime) -> Select[Any]:
+def older_than(moment: Moment) -> Select[Any]:
     return select(StreamRow.id).where(StreamRow.at < moment)
 
 

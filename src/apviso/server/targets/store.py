@@ -16,6 +16,7 @@ from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
 from apviso.server.db.many import one_of
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import FindingRow, RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, keep_windows, read_windows
@@ -190,7 +191,7 @@ async def put_off_looks(work: Work, target_ids: Collection[TargetId], until: dat
     await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(verification_due_at=until))
 
 
-def to_turn(now: datetime) -> Select[Any]:
+def to_turn(now: Moment) -> Select[Any]:
     """Targets of every organization whose stretch of scan windows is over, or lies further ahead than any that this clock has decided."""
     is_stale = or_(TargetRow.window_closes_at <= now, TargetRow.window_opens_at > now + FURTHEST_WINDOW)
     return select(TargetRow.__table__).where(is_stale)
@@ -201,7 +202,7 @@ async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
     return [_known(row) for row in rows.mappings()]
 
 
-def turned(now: datetime) -> Select[Any]:
+def turned(now: Moment) -> Select[Any]:
     """Targets of every organization whose windows have opened or closed."""
     is_over = or_(TargetRow.window_turns_at <= now, TargetRow.window_turns_at > now + FURTHEST_WINDOW)
     return select(TargetRow.__table__).where(is_over)

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import SelectBase
 
 from apviso.protocol.times import Window
+from apviso.server.db.moments import Moment
 from apviso.server.errors import TargetNotFound
 from apviso.server.localtime import Hours, read_windows, span_at
 from apviso.server.resources import Resources, Turn
@@ -28,7 +29,7 @@ def stretch(windows: Sequence[Hours], now: datetime) -> dict[str, datetime | Non
     return {"window_opens_at": opens_at, "window_closes_at": closes_at}
 
 
-def windows_to_turn(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def windows_to_turn(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.to_turn(now),)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import SelectBase
 
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.resources import Resources, Turn
 from apviso.server.signals import DELIVERIES
 from apviso.server.stream import store as stream
@@ -27,7 +28,7 @@ LOG_KEPT = timedelta(days=7)
 REMEMBERED = 10 * WINDOW
 
 
-def webhooks_to_tell(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def webhooks_to_tell(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     wanted = _services(plant)
     return (store.services_but(wanted), *map(store.untold, sorted(wanted)), store.behind(), store.due(now))
 
@@ -44,7 +45,7 @@ async def fan_out(turn: Turn, plant: Resources) -> None:
         plant.signals.send(DELIVERIES)
 
 
-def log_to_forget(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+def log_to_forget(now: Moment, plant: Resources) -> Sequence[SelectBase]:
     return (store.finished(now - LOG_KEPT),)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 from apviso.protocol.webhooks import Delivery, DeliveryStatus
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
+from apviso.server.db.moments import Moment
 from apviso.server.db.schema import DeliveryRow, OrganizationRow, StreamRow, WebhookRow
 from apviso.server.errors import WebhookDeliveryNotFound, WebhookNotFound
 from apviso.server.paging import Page, cursor_at, place_of
@@ -237,7 +238,7 @@ async def advance(work: Work, webhook_id: str, seen: int) -> None:
 # ---- from the queue to the receivers
 
 
-def due(now: datetime) -> Select[Any]:
+def due(now: Moment) -> Select[Any]:
     """Messages that are to be sent."""
     return select(DeliveryRow.number).where(_OPEN, DeliveryRow.next_attempt_at <= now)
 
@@ -383,7 +384,7 @@ async def send_again(work: Work, webhook_id: str, delivery_id: str) -> None:
     )
 
 
-def finished(before: datetime) -> Select[Any]:
+def finished(before: Moment) -> Select[Any]:
     """Lines of the log that are older."""
     return select(DeliveryRow.number).where(DeliveryRow.finished_at < before)
 
