@@ -532,7 +532,7 @@ def listen(rules: Rules, voice: Voice) -> None:
 def leave_out_other_addons() -> None:
     """mitmproxy's package of addons loads all of them with the first, and with them a web framework, LDAP and more.
 
-    That is half of the guard's start, and no company for credentials. An empty package in its place finds the same modules.
+    That is a third of the guard's start, and no company for credentials. An empty package in its place finds the same modules.
     """
     import mitmproxy
 
