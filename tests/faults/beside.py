@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.5
 
 def beside(first: str, second: str, out: IO[bytes]) -> int:
     """The exit code: the second's, or where that is 0 the first's."""
-    with TemporaryFile() as said, _running(first, said, NICE) as aside, _running(second, subprocess.PIPE, 0) as suite:
+    with TemporaryFile() as said, _running(first, NICE, said, said) as aside, _running(second, 0, subprocess.PIPE) as suite:
         last, is_told = b"", False
         for line in _lines(suite):
             if line:
@@ -49,6 +49,8 @@ def beside(first: str, second: str, out: IO[bytes]) -> int:
         _end(aside)
         if not is_told:
             _tell(first, aside, said, out)
+        elif aside.wait() != 0:
+            out.write(b"---- %s failed; what it said is above\n" % first.encode())
         out.write(last)
         out.flush()
         return _told(code) or _told(aside.wait())
@@ -86,10 +88,10 @@ def _told(code: int) -> int:
 
 
 @contextmanager
-def _running(command: str, output: IO[bytes] | int, nice: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in a session of its own. Whatever it has started is gone at the end."""
+def _running(command: str, nice: int, output: IO[bytes] | int, complaints: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a session of its own. Whatever it has started is gone at the end. Its complaints go where ours go, if nowhere else."""
     words = ["nice", "-n", str(nice), *shlex.split(command)]
-    started = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    started = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints, start_new_session=True)
     try:
         yield started
     finally:

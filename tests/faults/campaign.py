@@ -243,7 +243,8 @@ def repetition(seed: str, fault: str, ground: Ground) -> str:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     seed = os.environ.get("FAULTS_SEED") or str(random.SystemRandom().randrange(10**6))
     minutes = float(os.environ.get("FAULTS_MINUTES") or 10)
     wanted = (os.environ.get("FAULTS_ONLY") or "").split()
@@ -271,9 +272,9 @@ def main() -> int:
     return 1 if whole.problems or not whole.rounds else 0
 
 
-def _leave(_: int, __: FrameType | None) -> NoReturn:
+def _leave(number: int, _: FrameType | None) -> NoReturn:
     """As at the end, so that nothing stays behind."""
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(128 + number)
 
 
 @contextmanager

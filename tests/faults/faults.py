@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +18,8 @@ from tests.faults.proxy import Trouble
 from tests.faults.stage import PATIENCE_SECONDS, TIMERS, RunnerHost, Stage, move_clock, signal_each
 
 HOUR_SECONDS = 3600
+# What has run out of memory may still answer, and end after that.
+SETTLING_SECONDS = 2.0
 # Older than any attempt without a control plane.
 OLD_BACKUP = TIMERS["STALE_END_AFTER"] + 2.0
 
@@ -200,12 +201,16 @@ def runner_refused_memory(scene: Scene) -> Iterator[None]:
 
 
 def _start_again(host: RunnerHost) -> None:
-    """If it has ended, as a service manager would."""
-    try:
-        host.process.wait(2)
-    except subprocess.TimeoutExpired:
-        return
-    host.start()
+    """If it ends, as a service manager would; on a slow machine that may take a while. One that has called since then goes on."""
+    since = time.monotonic() + SETTLING_SECONDS
+
+    def has_ended_or_called() -> bool:
+        is_heard = any(one.at > since and one.status == 200 for one in host.wire.exchanges[-20:])
+        return host.process.popen.poll() is not None or is_heard
+
+    wait_for(has_ended_or_called, PATIENCE_SECONDS, f"{host.name} ends or goes on")
+    if host.process.popen.poll() is not None:
+        host.start()
 
 
 @contextmanager

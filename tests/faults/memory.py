@@ -16,7 +16,7 @@ import psutil
 
 GROUPS = Path("/sys/fs/cgroup")
 ROOM_BYTES = 24 * 1024**2
-SECONDS = 20
+SECONDS = 60
 _NUMBERS = count(1)
 # Takes memory until the kernel ends somebody: one of those that it would rather choose, or this where none of them is left.
 HOG = """

@@ -38,7 +38,7 @@ SETTINGS = {
     "APVISO_TIMERS__DISK_FLOOR_BYTES": "0",
     "APVISO_REQUESTS_PER_MINUTE": "100000",
     "APVISO_DAEMON_REQUESTS_PER_MINUTE": "100000",
-    "APVISO_HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
+    "APVISO_HOUSEKEEPING_INTERVAL_SECONDS": "1",
 }
 PROGRAM = Path(__file__).with_name("scan_program.py")
 AS_PROCESS: dict[str, object] = {"engine": "process", "scan_command": [sys.executable, "-I", str(PROGRAM)]}
@@ -46,6 +46,8 @@ MOVED_CLOCK = Path(__file__).with_name("moved_clock.c")
 SMALL_DISK = "32m"
 # How long anything may take that is waited for, on whatever machine: what is looked at is whether it comes, and how soon is told.
 PATIENCE_SECONDS = 300.0
+# Each look is a call, which takes the server as long as what it is there for.
+LOOK_SECONDS = 0.5
 
 
 def clock_library(folder: Path) -> Path:
@@ -216,7 +218,7 @@ class Stage:
                 seen = self.scan(scan_id) if scan_id not in ended else None
                 if seen is not None and seen["status"] in FINAL:
                     ended[scan_id] = seen
-            time.sleep(0.2)
+            time.sleep(LOOK_SECONDS)
         return ended
 
     def until_online(self, seconds: float = PATIENCE_SECONDS) -> None:

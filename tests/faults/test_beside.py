@@ -34,7 +34,14 @@ def run(first: str, second: str) -> tuple[int, list[str]]:
 
 @pytest.mark.parametrize(
     ("first", "second", "code"),
-    [("true", "true", 0), ("exit 3", "true", 3), ("true", "exit 4", 4), ("exit 3", "exit 4", 4), ("kill -9 $$", "true", 137)],
+    [
+        ("true", "true", 0),
+        ("echo no >&2; exit 3", "true", 3),
+        ("exit 3", "true", 3),
+        ("true", "exit 4", 4),
+        ("exit 3", "exit 4", 4),
+        ("kill -9 $$", "true", 137),
+    ],
 )
 def test_commands_side_by_side_fail_where_either_does_and_the_second_has_the_last_line(first: str, second: str, code: int) -> None:
     told, lines = run(f"sh -c 'echo aside; {first}'", f"sh -c 'echo begun; echo 7 passed; {second}'")

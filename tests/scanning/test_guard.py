@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -550,3 +551,19 @@ async def test_start_without_a_scanners_environment_fails_with_a_reason(target: 
 async def test_start_with_an_interpreter_that_lacks_the_proxy_fails_with_a_reason(target: Target, tmp_path: Path) -> None:
     with pytest.raises(GuardFailed, match="mitmproxy"):
         await start_guard(rules_of(target), Path(sys.prefix), tmp_path, 10)
+
+
+def test_guard_loads_no_addon_besides_its_own(scanners_dir: Path, tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys; sys.path.insert(0, sys.argv[1]); import guard_proxy\n"
+        "class Gate: pass\n"
+        "async def main(): guard_proxy.make_master('.', Gate())\n"
+        "asyncio.run(main())\n"
+        "print(*sorted(name for name in ('flask', 'ldap3', 'passlib', 'mitmproxy.addons.proxyauth', 'mitmproxy.addons.proxyserver')"
+        " if name in sys.modules))\n"
+    )
+    words = [str(scanners_dir / "bin" / "python"), "-I", "-c", program, str(Path(guard_proxy.__file__).parent)]
+
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+
+    assert (ended.stderr, ended.stdout) == ("", "mitmproxy.addons.proxyserver\n")
