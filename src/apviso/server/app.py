@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
@@ -25,7 +26,7 @@ from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
-from apviso.server.db.upgrade import upgrade
+from apviso.server.db.upgrade import make_current
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
 from apviso.server.fastlane import FastLane
@@ -119,10 +120,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True) -> ControlPlane:
+def create_app(
+    settings: Settings,
+    clock: Callable[[], datetime] | None = None,
+    *,
+    fast_lane: bool = True,
+    duties_at_once: bool = True,
+    routes: Sequence[BaseRoute] = (),
+) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time; without one it is the host's.
 
-    Without the fast lane each answer is the same.
+    Without the fast lane each answer is the same. Timed duties begin with the start, or one interval later. `routes` are those of another
+    application in this process, worked out already.
     """
 
     provider = tracing.tracer_provider()
@@ -135,7 +144,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         if provider is not None:
             tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
-            await upgrade(settings.effective_database_url)
+            await make_current(resources.database.engine, settings.effective_database_url)
             # Before anybody asks; `housekeeping` does so again and again.
             await resources.database.take_stock()
             async with (
@@ -143,7 +152,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
                 posting.running(resources),
-                housekeeping.running(resources),
+                housekeeping.running(resources, at_once=duties_at_once),
                 report_duties.running(resources),
                 rechecks.running(resources),
             ):
@@ -157,7 +166,6 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         title="APVISO Runners",
         version=__version__,
         summary="Control plane of self-hosted security-test runners.",
-        lifespan=lifespan,
         openapi_url=None,
         telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
@@ -176,8 +184,11 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
     )
     app.has_fast_lane, app.has_list_lane = fast_lane, provider is None
     problems.install(app)
-    for router in ROUTERS:
+    app.router.routes.extend(routes)
+    for router in () if routes else ROUTERS:
         app.include_router(router)
+    # Last: no router has a lifespan of its own, yet each would be put around this one.
+    app.router.lifespan_context = lifespan
     return app
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
+from sqlalchemy import SelectBase
 
 from apviso.server.believed import Believed
 from apviso.server.db.census import Census
@@ -101,6 +102,8 @@ async def _read(plant: Plant) -> AsyncIterator[Work]:
 
 # Begins a transaction of a timed duty, which takes as many as it needs, one after the other.
 Turn = Callable[[], AbstractAsyncContextManager[Work]]
+# What a timed duty has to do at a moment: where none of these finds a row, nothing.
+Wanted = Callable[[datetime, Resources], Sequence[SelectBase]]
 # Committed before the answer leaves. Pages never queue behind the writer: a route that only looks asks for `Reading`.
 Writing = Annotated[Work, Depends(_write, scope="function")]
 Reading = Annotated[Work, Depends(_read, scope="function")]

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import structlog
+import uuid_utils
 import uvicorn
 from fastapi import FastAPI
 
+from apviso.connections import Bounds, Refusal, within
 from apviso.server.accounts.signing_in import first_link, set_up_url
-from apviso.server.connections import Bounds, within
-from apviso.server.errors import DatabaseUnavailable
+from apviso.server.errors import BadRequest, DatabaseUnavailable, problem_response
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
 
@@ -59,7 +60,7 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: C
     _collect_young_alone()
     config = uvicorn.Config(
         app,
-        http=within(_bounds(settings, open_files)),
+        http=within(_bounds(settings, open_files), _refusal),
         ws="none",
         log_config=None,
         access_log=False,
@@ -106,6 +107,11 @@ def _bounds(settings: Settings, open_files: int | None) -> Bounds:
         stalled_seconds=settings.answer_stalled_seconds,
         connections=connections_that_fit(settings.max_connections, open_files),
     )
+
+
+def _refusal(why: str | None) -> Refusal:
+    problem = problem_response(BadRequest(why), str(uuid_utils.uuid7()))
+    return Refusal(problem.status_code, problem.raw_headers, bytes(problem.body))
 
 
 def connections_that_fit(wanted: int, open_files: int | None) -> int:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from apviso.server import operator
 from apviso.server.db.schema import LicenseRow
 from apviso.server.settings import Settings
-from tests.server.licensing.test_quota import ISSUER, install
+from tests.server.licensing.test_quota import ISSUER, install, signed
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
 from tests.support.people import Organization
@@ -106,6 +107,17 @@ async def test_license_that_is_gone_without_a_word_permits_nothing_more_from_the
 
     assert before == [("team", "active")] * 2
     assert (refused.status_code, (await acme.get("/quota")).json()["tier"]) == (403, "community")
+
+
+async def test_license_that_an_operator_installed_beside_the_server_is_in_force_there_when_the_command_has_ended(
+    acme: Organization, plane: Plane
+) -> None:
+    before = await states(acme)
+
+    await operator.install_license(plane.resources.settings, signed(plane), None, "Acme")
+
+    assert before == [("community", "active")] * 2
+    assert await states(acme) == [("team", "active")] * 2
 
 
 async def until_shown(organization: Organization, wanted: tuple[str, str]) -> None:

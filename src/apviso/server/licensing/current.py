@@ -30,7 +30,13 @@ class Held:
 
 async def current_license(work: Work, plant: Resources, organization_id: OrganizationId) -> License:
     """For what may begin: as the caller's transaction sees it."""
-    return (await _held(work, plant, organization_id)).at(work.now)
+    return _held(plant, await store.installed(work, organization_id)).at(work.now)
+
+
+async def license_in_use(work: Work, plant: Resources, organization_id: OrganizationId) -> tuple[License, int]:
+    """The same, and how many leases count against its limit now."""
+    found, live_leases = await store.installed_and_used(work, organization_id)
+    return _held(plant, found).at(work.now), live_leases
 
 
 async def shown_license(plant: Resources, organization_id: OrganizationId) -> License:
@@ -39,7 +45,7 @@ async def shown_license(plant: Resources, organization_id: OrganizationId) -> Li
     if held is None:
         moment = plant.licenses.moment
         async with plant.database.reading(aside=True) as work:
-            held = await _held(work, plant, organization_id)
+            held = _held(plant, await store.installed(work, organization_id))
         plant.licenses.believe(organization_id, held, moment)
     return held.at(plant.database.clock())
 
@@ -50,8 +56,7 @@ def believed_license(plant: Resources, organization_id: OrganizationId) -> Held 
     return held
 
 
-async def _held(work: Work, plant: Resources, organization_id: OrganizationId) -> Held:
-    found = await store.installed(work, organization_id)
+def _held(plant: Resources, found: store.Installed) -> Held:
     return Held(found, () if found.document is None else issuer_keys(plant.settings))
 
 
