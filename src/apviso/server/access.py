@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -16,7 +16,7 @@ from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.correlation import belongs_to
 from apviso.server.db import credentials
 from apviso.server.db.engine import Work
-from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, RunnerRevoked, WrongCredential
+from apviso.server.errors import CredentialInvalid, CredentialMissing, InsufficientScope, Refusal, RunnerRevoked, WrongCredential
 from apviso.server.resources import Plant, Resources
 from apviso.server.signals import runner_topic
 
@@ -98,7 +98,7 @@ async def _calling_key(
 
 async def _known_key(plant: Resources, token: Token) -> credentials.KnownKey:
     """Whose the token is, as it was read within the last second or is read now. Raises CredentialInvalid."""
-    known = None if plant.signals.is_deaf else plant.keys.find(token.prefix)
+    known = _believed_key(plant, token)
     moment, is_read = plant.keys.moment, known is None
     if known is None:
         async with plant.database.reading(is_brief=True) as work:
@@ -110,9 +110,30 @@ async def _known_key(plant: Resources, token: Token) -> credentials.KnownKey:
     return known
 
 
+def recognized(plant: Resources, header: str, authorization: str, needed: Scope) -> credentials.KnownKey | None:
+    """The key of a call that may do this, where nothing has to be read or written for it first; None for every doubt."""
+    try:
+        token = _presented(header, authorization)
+    except Refusal:
+        return None
+    known, now = _believed_key(plant, token), plant.database.clock()
+    if known is None or token.namespace is not Namespace.API_KEY or not known.is_in_time(now) or not token.matches(known.digest):
+        return None
+    is_open = any(scope.grants(needed) for scope in known.scopes)
+    return known if is_open and not _has_new_use(known, now) else None
+
+
+def _believed_key(plant: Resources, token: Token) -> credentials.KnownKey | None:
+    return None if plant.signals.is_deaf else plant.keys.find(token.prefix)
+
+
+def _has_new_use(known: credentials.KnownKey, now: datetime) -> bool:
+    return known.last_used_at is None or now - known.last_used_at > KEY_TOUCH_EVERY
+
+
 async def _record_use(plant: Resources, known: credentials.KnownKey) -> None:
     now = plant.database.clock()
-    if known.last_used_at is None or now - known.last_used_at > KEY_TOUCH_EVERY:
+    if _has_new_use(known, now):
         async with plant.database.writing() as work:
             await credentials.touch_api_key(work, known.id)
         plant.keys.amend(known.prefix, known, replace(known, last_used_at=now))

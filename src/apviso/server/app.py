@@ -33,6 +33,7 @@ from apviso.server.fastlane import FastLane
 from apviso.server.findings import daemon_routes as findings_daemon
 from apviso.server.findings import routes as findings
 from apviso.server.licensing import routes as licensing
+from apviso.server.listlane import ListLane
 from apviso.server.memory import Memory
 from apviso.server.metrics import Flushes
 from apviso.server.organizations import routes as organizations
@@ -100,13 +101,19 @@ class ControlPlane(FastAPI):
     """The documented application, and the fast lane before it."""
 
     has_fast_lane = True
+    # A list that the framework has not seen is in no trace.
+    has_list_lane = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (self._fast_lane if self.has_fast_lane else super().__call__)(scope, receive, send)
 
     @cached_property
     def _fast_lane(self) -> FastLane:
-        return FastLane(super().__call__, lambda: cast(Resources, self.state.resources))
+        def resources() -> Resources:
+            return cast(Resources, self.state.resources)
+
+        documented = super().__call__
+        return FastLane(ListLane(documented, resources) if self.has_list_lane else documented, resources)
 
 
 def utc_now() -> datetime:
@@ -175,7 +182,7 @@ def create_app(
             Middleware(Named),
         ],
     )
-    app.has_fast_lane = fast_lane
+    app.has_fast_lane, app.has_list_lane = fast_lane, provider is None
     problems.install(app)
     app.router.routes.extend(routes)
     for router in () if routes else ROUTERS:

@@ -47,7 +47,7 @@ FENCED = Counter("apviso_fenced_writes_total", "Calls for attempts that no longe
 
 # Presence: heartbeats that are answered from memory and written behind
 
-FROM_MEMORY = Counter("apviso_answered_from_memory_total", "Calls of runners that were answered before the framework", ["call"])
+FROM_MEMORY = Counter("apviso_answered_from_memory_total", "Calls that were answered before the framework", ["call"])
 KNOWN_RUNNERS = Gauge("apviso_known_runners", "Runners whose heartbeats this process answers from memory")
 UNWRITTEN = Gauge("apviso_presence_unwritten", "Runners with a heartbeat that is answered and not written yet")
 FLUSH_AGE = Gauge("apviso_presence_flush_age_seconds", "Since everything that was to be written had been written")

@@ -32,6 +32,10 @@ class Snapshot(Generic[Kept]):
             self._changed.clear()
         self._changed.add(runner_id)
 
+    @property
+    def has_changed(self) -> bool:
+        return bool(self._changed)
+
     def take_changed(self) -> set[RunnerId]:
         """To be taken before the database is asked, so that nothing falls between."""
         changed, self._changed = self._changed, set()

@@ -55,6 +55,10 @@ def is_request_id(text: str) -> bool:
 CLIENT_LEFT = 499
 
 
+def request_id_of(offered: str) -> str:
+    return offered if is_request_id(offered) else str(uuid_utils.uuid7())
+
+
 class RequestContext:
     """Gives each request an id, logs it, counts it, and adds the headers that every answer carries."""
 
@@ -65,8 +69,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get("x-request-id", "")
-        request_id = offered if is_request_id(offered) else str(uuid_utils.uuid7())
+        request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         began, status = time.perf_counter(), CLIENT_LEFT
@@ -306,6 +309,11 @@ _GUARDED = ("/api/v1/", "/api/runner/")
 _OPEN = "/api/runner/register"
 
 
+def known_tags(if_none_match: str) -> set[str]:
+    """The entity tags of answers that the client has."""
+    return {tag.strip().removeprefix("W/") for tag in if_none_match.split(",") if tag.strip()}
+
+
 class EntityTags:
     """Gives every answer to a GET of the public API that is no stream its ETag, and answers 304 to a client that has it already."""
 
@@ -323,7 +331,7 @@ class _Tagged:
     """Holds an answer of known length back until it is whole, unless it brings its tag along; anything else passes through."""
 
     def __init__(self, known: str, send: Send) -> None:
-        self._known = {tag.strip().removeprefix("W/") for tag in known.split(",") if tag.strip()}
+        self._known = known_tags(known)
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()

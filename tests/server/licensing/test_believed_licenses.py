@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,6 +57,17 @@ async def test_license_past_its_end_is_shown_so_at_the_next_look(acme: Organizat
 
     assert (before, in_grace) == ([("team", "active")] * 2, [("team", "grace")] * 2)
     assert await states(acme) == before
+
+
+async def test_license_that_ends_between_two_lists_is_shown_so_while_all_else_stays(acme: Organization, plane: Plane, clock: Clock) -> None:
+    await install(plane, acme, expires_at=clock.now + timedelta(seconds=10))
+    await acme.runner()
+    before = [await states(acme) for _ in range(2)]
+
+    clock.pass_by(seconds=20)
+
+    assert before == [[("team", "active")] * 2] * 2
+    assert await states(acme) == [("team", "grace")] * 2
 
 
 async def test_license_of_another_organization_is_not_shown(acme: Organization, other: Organization, plane: Plane) -> None:

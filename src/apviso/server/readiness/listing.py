@@ -13,10 +13,11 @@ from apviso.protocol.runners import RunnerUptime, UptimeList
 from apviso.protocol.states import RunnerStatus
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
-from apviso.server.readiness.gather import expected_ends, judged, question_of, readiness_of
+from apviso.server.licensing.current import believed_license
+from apviso.server.readiness.gather import READY, expected_ends, judged, question_of, readiness_of
 from apviso.server.resources import Resources
 from apviso.server.runners import store as runners
-from apviso.server.runners.fleet import current
+from apviso.server.runners.fleet import current, unchanged
 from apviso.server.runners.history import BAR, bars_of, first_bar
 from apviso.server.runners.records import Record, Records
 from apviso.server.runners.view import is_listed
@@ -74,6 +75,18 @@ async def readiness_answer(plant: Resources, organization_id: OrganizationId, *,
     return _kept_or_made(records, readiness, WantedReadiness(is_brief), lambda: readiness.model_dump_json(by_alias=True).encode())
 
 
+def ready_answer(plant: Resources, organization_id: OrganizationId, wanted: Wanted | WantedReadiness) -> Answer | None:
+    """What would be answered without a wait; None where something has to be read, judged or put together first."""
+    records, held = unchanged(plant, organization_id), believed_license(plant, organization_id)
+    if records is None or held is None:
+        return None
+    readiness: Readiness | None = records.made_of_standing.get((READY, wanted.is_brief))
+    made: tuple[Readiness, Answer] | None = records.made.get(wanted)
+    if readiness is None or made is None or made[0] is not readiness or readiness.license != held.at(plant.database.clock()):
+        return None
+    return made[1]
+
+
 async def _with_estimate(plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool) -> Readiness:
     readiness = await readiness_of(plant, organization_id, records, is_brief=is_brief)
     if readiness.ready:
@@ -86,6 +99,7 @@ async def _with_estimate(plant: Resources, organization_id: OrganizationId, reco
 def _kept_or_made(records: Records, readiness: Readiness, wanted: Wanted | WantedReadiness, make: Callable[[], bytes]) -> Answer:
     known: tuple[Readiness, Answer] | None = records.made.get(wanted)
     if known is not None and (known[0] is readiness or known[0] == readiness):
+        records.made[wanted] = readiness, known[1]
         return known[1]
     body = make()
     answer = Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')

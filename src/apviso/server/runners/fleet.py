@@ -46,13 +46,28 @@ async def current(plant: Resources, organization_id: OrganizationId) -> Records:
         return kept.records
 
 
+def unchanged(plant: Resources, organization_id: OrganizationId) -> Records | None:
+    """The same, where there is nothing to read or to judge; None where there is, or somebody is about to."""
+    now = plant.database.clock()
+    snapshot = plant.snapshots.of(organization_id, now)
+    kept: _Kept | None = snapshot.kept
+    if kept is None or plant.signals.is_deaf or snapshot.looking.locked() or snapshot.has_changed or _is_unseen(plant, kept, now):
+        return None
+    return kept.records if kept.records.stand_at(now, policy_of(plant)) else None
+
+
+def _is_unseen(plant: Resources, kept: _Kept, now: datetime) -> bool:
+    """Whether other processes may have written since."""
+    flush = timedelta(seconds=plant.settings.presence_flush_seconds)
+    return kept.looked_at is None or (plant.database.is_shared and not timedelta() <= now - kept.looked_at < flush)
+
+
 async def _bring_up_to_date(plant: Resources, organization_id: OrganizationId, kept: _Kept, changed: set[RunnerId], now: datetime) -> None:
     due = kept.records.begin(now, policy_of(plant))
     for start in range(0, len(due), ROWS_AT_ONCE):
         kept.records.put(due[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)
-    flush = timedelta(seconds=plant.settings.presence_flush_seconds)
-    is_unseen = kept.looked_at is None or (plant.database.is_shared and not timedelta() <= now - kept.looked_at < flush)
+    is_unseen = _is_unseen(plant, kept, now)
     if not (changed or is_unseen):
         return
     async with plant.database.reading(aside=True) as work:

@@ -57,6 +57,12 @@ class Records:
         self._judged = (max(now, before[0]), policy)
         return self._due(self._judged[0])
 
+    def stand_at(self, now: datetime, policy: PresencePolicy) -> bool:
+        """Whether all are judged as of `now` already; what was put again meanwhile may make it say no."""
+        if self._judged is None or self._judged[1] != policy or now < self._judged[0] - CLOCK_STEP:
+            return False
+        return not self._ends or self._ends[0][0] > max(now, self._judged[0])
+
     def put(self, read: Iterable[RunnerFacts]) -> None:
         """Rows as the database has them."""
         assert self._judged is not None
