@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from apviso.server.accounts.signing_in import first_link, set_up_url
-from apviso.server.connections import Bounds, within
+from apviso.server.connections import Bounds, Quick, within
 from apviso.server.errors import DatabaseUnavailable
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
@@ -50,7 +50,9 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str, str | None], None]) -> bool:
+def serve(
+    app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str, str | None], None], quick: Quick | None = None
+) -> bool:
     """Serve until SIGTERM or SIGINT; whether it ever started.
 
     Once requests are answered, `announce` gets the address and, while nobody can sign in yet, the one that lets the first person in.
@@ -59,7 +61,8 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: C
     _collect_young_alone()
     config = uvicorn.Config(
         app,
-        http=within(_bounds(settings, open_files)),
+        # Where each heartbeat is written before its answer, none is answered in one go.
+        http=within(_bounds(settings, open_files), quick if settings.presence_flush_seconds else None),
         ws="none",
         log_config=None,
         access_log=False,

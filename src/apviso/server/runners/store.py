@@ -22,7 +22,7 @@ from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, read_windows
-from apviso.server.runners.beats import told
+from apviso.server.runners.beats import Pulse, told
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.health import Sample, place_of
 from apviso.server.runners.presence import Presence, PresencePolicy
@@ -254,7 +254,7 @@ async def answer_roll_call(work: Work, runner_id: RunnerId) -> None:
     await work.db.execute(update(RunnerRow).where(RunnerRow.id == runner_id).values(roll_call_until=None))
 
 
-def beat_of(one: RunnerFacts) -> Beat:
+def beat_of(one: RunnerFacts | Pulse) -> Beat:
     """What a heartbeat that was answered from memory writes."""
     assert one.last_heartbeat_at is not None
     health = to_json(one.health).decode()
