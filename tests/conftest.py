@@ -53,6 +53,11 @@ def database_url(databases: Databases, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests of the last folder come first: begun last, one of them would keep all other processes waiting at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None or item.path.parent.name != "upkeep")
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests and their modules stay until the end: no search for garbage need go through them again and again."""
     gc.collect()

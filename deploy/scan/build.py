@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import io
+import marshal
 import os
 import re
 import subprocess
@@ -29,6 +31,9 @@ SCAN_DEPENDENCIES = Path(__file__).parents[2] / "requirements" / "scan.in"
 USER = 65532
 IMPORT_SECONDS = 300
 _LEFT_OUT = re.compile(r"(^|/)(__pycache__|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages|config-[^/]*)(/|$)|\.a$")
+# What Python keeps of a source it has compiled: after so many bytes of head, the code. Of this kind it is run without a look at the source.
+_HEAD_BYTES = 16
+_UNCHECKED = (0b01).to_bytes(4, "little")
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
 
 
@@ -75,7 +80,10 @@ def write_image(image: io.IOBase, scanners_dir: Path) -> None:
         _add_text(tar, "etc/passwd", f"root:x:0:0:root:/:/\nscan:x:{USER}:{USER}:scan:/work:/\n")
         _add_text(tar, "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
         for inside, path in sorted(files.items()):
-            _add(tar, inside, path)
+            if "__pycache__" not in inside.parts:
+                _add(tar, inside, path)
+                if path.suffix == ".py" and path.is_file():
+                    _add_compiled(tar, inside, path)
 
 
 def _interpreter() -> Iterator[tuple[Path, Path]]:
@@ -157,6 +165,30 @@ def _add(tar: tarfile.TarFile, inside: Path, path: Path) -> None:
         tar.addfile(entry)
 
 
+def _add_compiled(tar: tarfile.TarFile, inside: Path, path: Path) -> None:
+    """Nothing is ever written in the image, so that each start of a scanner would compile all of it anew."""
+    source = path.read_bytes()
+    code = _kept(path, len(source))
+    if code is None:
+        try:
+            code = marshal.dumps(compile(source, inside, "exec", dont_inherit=True))
+        except (SyntaxError, ValueError):
+            return
+    head = importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(source)
+    _add_bytes(tar, importlib.util.cache_from_source(str(inside)).lstrip("/"), head + code)
+
+
+def _kept(path: Path, size: int) -> bytes | None:
+    """The code as this interpreter keeps it beside the source, if it is of this very source."""
+    try:
+        kept = Path(importlib.util.cache_from_source(str(path))).read_bytes()
+    except OSError:
+        return None
+    # Neither of the kinds that are told by a hash: by the time and the size of the source.
+    by_time = bytes(4) + (int(path.stat().st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+    return kept[_HEAD_BYTES:] if kept.startswith(importlib.util.MAGIC_NUMBER + by_time) else None
+
+
 def _add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode = tarfile.DIRTYPE, mode
@@ -164,9 +196,13 @@ def _add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
 
 
 def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
+    _add_bytes(tar, name, text.encode())
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(text.encode()), 0o644
-    tar.addfile(entry, io.BytesIO(text.encode()))
+    entry.size, entry.mode = len(content), 0o644
+    tar.addfile(entry, io.BytesIO(content))
 
 
 if __name__ == "__main__":

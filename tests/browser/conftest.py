@@ -1,4 +1,6 @@
-"""One browser and one installation for the tests of a file: a test that changes much brings runners and targets of its own."""
+"""One browser for all tests of a process, and one installation for those of a file: a test that changes much brings runners and targets
+
+of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ SETTINGS = QUICK | {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

@@ -112,10 +112,14 @@ def _axe() -> str:
     return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
-def barriers(page: Page) -> list[str]:
-    """What keeps people with a screen reader, with a keyboard or with weak eyes out of the page, as axe-core finds it."""
-    page.evaluate(_axe())
-    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+def barriers(page: Page, *rules: str) -> list[str]:
+    """What keeps people with a screen reader, with a keyboard or with weak eyes out of the page, as axe-core finds it.
+
+    By all its rules, or by these."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(_axe())
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("(options) => axe.run(document, options)", options)
     return [
         f"{violation['id']}: {violation['help']} at {node['target']}"
         for violation in found["violations"]

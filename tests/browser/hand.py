@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
-
-from tests.end_to_end.installation import Installation
+from tests.end_to_end.installation import HTTP, Installation
 
 AT = "2026-05-03T09:15:32Z"
 # The installation's lease is 6 s, and a runner is offline after 8 s.
@@ -33,7 +31,7 @@ class Hand:
     def enroll(self, **told: Any) -> Hand:
         token = self.installation.call("POST", "/runners/enrollment-tokens", {"name": self.name})["token"]
         body = {"enrollmentToken": token, "name": self.name, "version": "0.1.0", "protocolVersion": 1, "configuredConcurrency": 1, **told}
-        answer = httpx2.post(f"{self.installation.url}/api/runner/register", json=body, trust_env=False).raise_for_status().json()
+        answer = self._post("/register", body)
         self.id, self.token = answer["runner"]["id"], answer["token"]
         self.beat()
         return self
@@ -64,9 +62,12 @@ class Hand:
         self.call("/heartbeat", {"bootId": f"boot-{self.name}", "beatSeq": number, "version": "0.1.0", "lastClaimPollAgeMs": 0})
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._post(path, body, authorization=f"Bearer {self.token}")
+
+    def _post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         address = f"{self.installation.url}/api/runner{path}"
-        headers = {"authorization": f"Bearer {self.token}"}
-        answer: dict[str, Any] = httpx2.post(address, json=body, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
+        answered = HTTP.post(address, json=body, headers=headers, timeout=30)
+        answer: dict[str, Any] = answered.raise_for_status().json()
         return answer
 
     def take(self) -> Hand:

@@ -26,6 +26,8 @@ PAGES = (
     "/settings/api-keys",
     "/settings/me",
 )
+# The rules of axe-core that look at colors.
+OF_COLORS = ("color-contrast", "link-in-text-block")
 PHONE = {"width": 390, "height": 844}
 MOST_BYTES = 60_000
 REFRESHED = """() => new Promise((done) => {
@@ -48,9 +50,11 @@ def test_page_keeps_nobody_out_fits_a_phone_and_is_small(desk: Desk, path: str) 
         # What went over the wire, with its heads.
         sizes = [request.sizes() for request in loaded]
         weight = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            assert barriers(page) == [], scheme
+        page.emulate_media(color_scheme="light")
+        assert barriers(page) == []
+        # In other colors the page is the same but for them.
+        page.emulate_media(color_scheme="dark")
+        assert barriers(page, *OF_COLORS) == []
         page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # the same shape
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         expect(page.get_by_role("navigation", name="Sections")).to_be_visible()

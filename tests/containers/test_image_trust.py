@@ -12,6 +12,7 @@ import pytest
 
 from tests.containers.private_engine import PrivateEngine
 from tests.containers.private_registry import PrivateRegistry
+from tests.containers.small_images import idle_image
 from tests.end_to_end.conftest import QUICK
 from tests.end_to_end.installation import Installation, wait_for
 
@@ -19,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def push_new(here: PrivateEngine, registry: PrivateRegistry, name: str) -> str:
-    """An image of its own, in the registry and no more in the engine; it ends well and does nothing."""
-    image = here.image_of(f"print('{name}')")
+    """A small image of its own, in the registry and no more in the engine; it ends well and does nothing."""
+    image = idle_image(here.client, name)
     # With its only name the push takes it out of the engine.
     return registry.push(replace(here, image=image), f"scan/{name}")
 

@@ -158,6 +158,21 @@ async def test_scan_sees_nothing_of_another_scan_on_the_same_host(engine_here: P
     assert seen == {"processes": ["1"], "shared": [], "guard": ["proxy.sock"]}
 
 
+_UNCOMPILED = """
+import json, os, sys
+import apviso.scanning.scan
+modules = {module.__spec__.cached for module in list(sys.modules.values()) if getattr(module, "__spec__", None) and module.__spec__.cached}
+print(json.dumps({"modules": len(modules), "uncompiled": [place for place in modules if not os.path.exists(place)]}))
+"""
+
+
+async def test_nothing_need_be_compiled_when_a_scan_starts(engine_here: PrivateEngine, tmp_path: Path) -> None:
+    seen = await facts_of(engine_here, _UNCOMPILED, tmp_path)
+
+    assert seen["modules"] > 100
+    assert seen["uncompiled"] == []
+
+
 async def test_scans_container_carries_its_labels_and_no_secret(engine_here: PrivateEngine, tmp_path: Path) -> None:
     scan, _ = await start(engine_for(engine_here, "import sys\nsys.stdin.read()"), tmp_path)
     try:

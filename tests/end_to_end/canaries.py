@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.1
@@ -21,7 +22,8 @@ def new_core() -> str:
     return secrets.token_hex(12)
 
 
-def writings_of(core: str) -> set[bytes]:
+@cache
+def writings_of(core: str) -> frozenset[bytes]:
     """Plain, in hexadecimal, and inside base64 at each of its three alignments, in both alphabets."""
     raw = core.encode()
     found = {raw, raw.hex().encode(), raw[::-1]}
@@ -29,7 +31,7 @@ def writings_of(core: str) -> set[bytes]:
         # The characters at both ends also carry bits of the neighbors.
         inner = base64.b64encode(b"\0" * shift + raw + b"\0" * (3 - (shift + len(raw)) % 3))[4:-4]
         found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
-    return found
+    return frozenset(found)
 
 
 @dataclass
@@ -39,8 +41,14 @@ class Search:
     cores: dict[str, str]
     found: set[tuple[str, str]] = field(default_factory=set)
     looked_at: set[str] = field(default_factory=set)
+    _known: set[tuple[str, int]] = field(default_factory=set)
 
     def look(self, place: str, data: bytes) -> None:
+        """Most of what is looked at again and again is as it was: that need not be searched again."""
+        known = (place, hash(data))
+        if known in self._known:
+            return
+        self._known.add(known)
         if data:
             self.looked_at.add(place)
         for name, core in self.cores.items():

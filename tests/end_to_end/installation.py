@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +19,16 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from apviso.server import operator
+from apviso.server.settings import Settings
+
 T = TypeVar("T")
 FINAL = {"completed", "failed", "cancelled", "preflight_failed"}
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.1, 1.0
+START_SECONDS = 120
+# One for all calls: each new client would read the system's certificates, which takes longer than the call. Nothing is kept open, because
+# servers come and go.
+HTTP = httpx2.Client(verify=False, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))  # plain HTTP alone
 
 
 def free_port() -> int:
@@ -28,11 +38,12 @@ def free_port() -> int:
 
 
 def wait_for(look: Callable[[], T | None], seconds: float, what: str) -> T:
-    """What `look` answers once it answers something true; fails the test after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """What `look` answers once it answers something true; fails the test after `seconds`. The longer it takes, the rarer it looks."""
+    began = time.monotonic()
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
-        time.sleep(0.2)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"waited {seconds:.0f} s in vain: {what}"
+        time.sleep(min(MOST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, waited / 10)))
     return seen
 
 
@@ -79,20 +90,22 @@ class Installation:
         return self
 
     def bootstrap(self) -> None:
-        url = self.settings.get("APVISO_DATABASE_URL")
-        database = ("--database-url", url) if url else ()
-        told = self.run("admin", "bootstrap", "--data-dir", str(self.folder / "data"), *database, "--organization", "Acme", "--json")
-        self.api_key = json.loads(told.stdout)["apiKey"]
+        """What the command does, without a process that has to import the whole server for it."""
+        settings = Settings(data_dir=self.folder / "data", database_url=self.settings.get("APVISO_DATABASE_URL", ""))
+        # In a thread: where a browser is, there is an event loop already.
+        with ThreadPoolExecutor(1) as aside:
+            way_in, _ = aside.submit(asyncio.run, operator.bootstrap(settings, "Acme")).result()
+        self.api_key = way_in.key.reveal()
 
     def start_server(self) -> Process:
         words = ("server", "--port", str(self.port), "--data-dir", str(self.folder / "data"))
         server = self.spawn("server", *words, environment=self.settings)
-        wait_for(self.is_ready, 60, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
+        wait_for(self.is_ready, START_SECONDS, f"the control plane is ready; its log: {server.log.read_text()[-2000:]}")
         return server
 
     def is_ready(self, port: int | None = None) -> bool:
         try:
-            return httpx2.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2, trust_env=False).status_code == 200
+            return HTTP.get(f"http://127.0.0.1:{port or self.port}/readyz", timeout=2).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -181,9 +194,7 @@ class Installation:
             events += part
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = httpx2.request(
-            method, f"{self.url}/api/v1{path}", json=body, headers={"X-API-Key": self.api_key}, timeout=30, trust_env=False
-        )
+        answer = HTTP.request(method, f"{self.url}/api/v1{path}", json=body, headers={"X-API-Key": self.api_key}, timeout=30)
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text[:1500]}"
         told: dict[str, Any] = answer.json() if answer.content else {}
         return told

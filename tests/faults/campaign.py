@@ -1,22 +1,25 @@
 """Round after round: scans start, something goes wrong at a moment that the seed decides, and everything that must hold is looked at.
 
 `python -m tests.faults.campaign` runs for FAULTS_MINUTES from FAULTS_SEED on both databases, and with two servers on one, and tells
-what was lost.
+what was lost. Whatever it finds is repeated by the line that it tells with it.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import NoReturn
 
 import docker
 import httpx2
@@ -26,14 +29,12 @@ from apviso.scanning import environment
 from tests.containers import private_engine
 from tests.faults import checks
 from tests.faults.checks import Kind, Problem, Record, Use
-from tests.faults.faults import FAULTS, OF_TWO_SERVERS, Fault, Scene
-from tests.faults.stage import PROGRAM, RunnerHost, ScanEngine, Stage, can_mount, opened
-from tests.support import databases
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.faults.faults import FAULTS, Fault, Scene, that_fit
+from tests.faults.ground import Ground, ScanEngine, can_mount
+from tests.faults.order import Order
+from tests.faults.stage import PATIENCE_SECONDS, PROGRAM, RunnerHost, Stage, opened
+from tests.support.postgres import postgres_server
 
-# A scan of the preset `free` asks ten times a second.
-REQUESTS = 25
-END_SECONDS, QUIET_SECONDS = 120.0, 30.0
 # Nothing that a test says about durability may rest on a database that forgets.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 # Room for PostgreSQL and the log that it writes ahead.
@@ -74,6 +75,10 @@ class Summary:
     def problems(self) -> list[Problem]:
         return [*(problem for one in self.rounds for problem in one.problems), *self.last]
 
+    def add(self, other: Summary) -> None:
+        self.rounds += other.rounds
+        self.last += other.last
+
     def __str__(self) -> str:
         counted = Counter(problem.kind for problem in self.problems)
         others = ", ".join(f"{kind} {number}" for kind, number in counted.items() if kind not in (Kind.LOSS, Kind.DOUBLE, Kind.OVERLAP))
@@ -96,15 +101,11 @@ class Campaign:
     _known: set[Problem] = field(default_factory=set)
     _uses: dict[str, list[Use]] = field(default_factory=dict)
 
-    def faults(self) -> list[Fault]:
-        """Those that this stage can have."""
-        kinds = OF_TWO_SERVERS if self.stage.replica else ""
-        return [fault for fault in FAULTS.values() if fault.name.startswith(kinds) and fault.fits(self.stage)]
-
     def strike(self, fault: Fault) -> Round:
         """One round. What it finds is in the summary, too."""
-        number = len(self.summary.rounds) + 1
-        began = random.Random(f"{self.seed}.{number}")
+        before = sum(one.fault == fault.name for one in self.summary.rounds)
+        # By itself, so that the same happens where this fault alone is tried again.
+        began = random.Random(f"{self.seed}.{fault.name}.{before}")
         self.stage.until_backup_is_old(fault.backup_age)
         scans = self.stage.start_scans()
         holder = self._until_under_way(scans[0], began.randint(0, self.requests - 5))
@@ -113,7 +114,7 @@ class Campaign:
         with fault.strike(scene):
             time.sleep(hold)
         mended = time.monotonic()
-        ended = self.stage.until_ended(scene.scans, END_SECONDS)
+        ended = self.stage.until_ended(scene.scans, PATIENCE_SECONDS)
         seconds = time.monotonic() - mended
         problems = [Problem(Kind.LOSS, f"scan {scan} has not ended: {self.stage.scan(scan)}") for scan in scene.scans if scan not in ended]
         is_broken = problems != []
@@ -122,6 +123,7 @@ class Campaign:
         if scene.has_new_identity:
             self.stage.take_backup()
         endings = tuple(f"{scan['status']} in {scan['attempt']}" for scan in ended.values())
+        number = len(self.summary.rounds) + 1
         done = Round(number, fault.name, holder.name, hold, seconds, endings, tuple(problems), is_broken)
         self.summary.rounds.append(done)
         return done
@@ -136,10 +138,10 @@ class Campaign:
 
     def _until_under_way(self, scan_id: str, requests: int) -> RunnerHost:
         """Until the scan has asked so often; who has it."""
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.stage.scans[scan_id].asked(scan_id) < requests or self.stage.holder(scan_id) is None:
             assert time.monotonic() < deadline, f"the scan does not begin: {self.stage.scan(scan_id)}"
-            time.sleep(0.05)
+            time.sleep(0.1)
         holder = self.stage.holder(scan_id)
         assert holder is not None
         return holder
@@ -171,9 +173,9 @@ class Campaign:
     def _until_quiet(self) -> list[Problem]:
         """Until both runners wait for work and nothing of what has ended is left."""
         self.stage.until_online()
-        deadline = time.monotonic() + QUIET_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (left := leftovers(self.stage)) and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.5)
         if not left:
             servers = [("server" if which == 0 else "replica", server) for which, server in enumerate(self.stage.servers)]
             for name, process in (*servers, *((host.name, host.process) for host in self.stage.hosts)):
@@ -199,81 +201,98 @@ def leftovers(stage: Stage) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What stages are built on: a database of this kind, a container engine or none, and the extras of `stage.opened` or not."""
-
-    kind: databases.Kind
-    postgres: PostgresServer | None = None
-    has_extras: bool = False
-    engine: ScanEngine | None = None
-    requests: int = REQUESTS
-    has_replica: bool = False
-
-
 @contextmanager
 def on_new_stage(ground: Ground, seed: str) -> Iterator[Campaign]:
     """A campaign on an installation of its own, and what can only be seen at its end."""
     with TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:
-        database = ground.postgres if ground.kind == "postgresql" else None
-        if database is not None:
-            database.execute("DROP DATABASE IF EXISTS control_plane WITH (FORCE)", "CREATE DATABASE control_plane TEMPLATE template0")
-        own = Path(name).resolve()
-        extras = {"has_extras": ground.has_extras, "has_replica": ground.has_replica}
-        with opened(own, database, seed, requests=ground.requests, engine=ground.engine, **extras) as stage:
+        if ground.is_postgresql and ground.postgres is not None:
+            ground.postgres.execute(
+                "DROP DATABASE IF EXISTS control_plane WITH (FORCE)", "CREATE DATABASE control_plane TEMPLATE template0"
+            )
+        with opened(Path(name).resolve(), ground, seed) as stage:
             stage.take_backup()
-            campaign = Campaign(stage, f"{seed}.{ground.kind}", ground.requests)
+            campaign = Campaign(stage, f"{seed}.{ground.name}", ground.requests)
             yield campaign
             campaign.conclude()
 
 
-def run(ground: Ground, seed: str, minutes: float, wanted: Sequence[str], tell: Tell) -> Summary:
-    """Deal all faults in an order of the seed's, again and again until the time is over. A stage that was broken is left for a new one."""
-    summary, until, dealer = Summary(), time.monotonic() + 60 * minutes, random.Random(seed)
-    deck: list[str] = []
+def run(ground: Ground, seed: str, minutes: float, order: Order, tell: Tell) -> Summary:
+    """One fault after the other until the time is over. A stage that was broken is left for a new one."""
+    summary, until = Summary(), time.monotonic() + 60 * minutes
     while time.monotonic() < until:
         with on_new_stage(ground, seed) as campaign:
             campaign.summary = summary
             while time.monotonic() < until:
-                if not deck:
-                    deck = [fault.name for fault in campaign.faults() if not wanted or fault.name in wanted]
-                    dealer.shuffle(deck)
-                    if not deck:
-                        return summary
+                fault = FAULTS[order.next(ground.name)]
                 try:
-                    tell(str(done := campaign.strike(FAULTS[deck.pop()])))
+                    tell(str(done := campaign.strike(fault)))
                 except (AssertionError, OSError, RuntimeError, httpx2.HTTPError, psutil.Error, subprocess.SubprocessError) as error:
-                    summary.last.append(Problem(Kind.LOSS, f"the installation was broken: {error}"))
-                    tell(f"      the installation was broken: {error}")
+                    summary.last.append(Problem(Kind.LOSS, f"the installation was broken by {fault.name}: {error}"))
+                    tell(f"      the installation was broken by {fault.name}: {error}")
+                    tell(repetition(seed, fault.name, ground))
                     break
+                if done.problems:
+                    tell(repetition(seed, fault.name, ground))
                 if done.is_broken:
                     break
     return summary
 
 
+def repetition(seed: str, fault: str, ground: Ground) -> str:
+    return f"      again: FAULTS_SEED={seed} FAULTS_ONLY={fault} FAULTS_DATABASES={ground.name} make test-faults"
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _leave)
     seed = os.environ.get("FAULTS_SEED") or str(random.SystemRandom().randrange(10**6))
     minutes = float(os.environ.get("FAULTS_MINUTES") or 10)
     wanted = (os.environ.get("FAULTS_ONLY") or "").split()
-    grounds = [name for name in GROUNDS if name in (os.environ.get("FAULTS_DATABASES") or name).split()]
+    names = [name for name in GROUNDS if name in (os.environ.get("FAULTS_DATABASES") or name).split()]
 
     def tell(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
     tell(f"FAULTS_SEED={seed} FAULTS_MINUTES={minutes:g}")
-    found = 0
-    with postgres_server(small_disk=SMALL_DISK if can_mount() else None, **DURABLE) as postgres, _engine() as engine:
-        for name in grounds:
-            kind: databases.Kind = "sqlite" if name == "sqlite" else "postgresql"
-            ground = Ground(kind, postgres, has_extras=True, engine=engine, has_replica=name == "replicas")
-            tell(f"on {name}")
-            summary = run(ground, seed, minutes / len(grounds), wanted, tell)
+    with _grounds(names) as grounds:
+        fitting = {ground.name: [name for name in that_fit(ground) if not wanted or name in wanted] for ground in grounds}
+        tried = [ground for ground in grounds if fitting[ground.name]]
+        order, whole = Order(seed, fitting), Summary()
+        for ground in tried:
+            tell(f"on {ground.name}")
+            summary = run(ground, seed, minutes / len(tried), order, tell)
             for problem in summary.last:
                 tell(f"    {problem.kind}: {problem.what}")
-            tell(f"{name}: {summary}")
-            found += len(summary.problems)
-    return 1 if found else 0
+            tell(f"{ground.name}: {summary}")
+            whole.add(summary)
+    if order.unmet:
+        tell(f"the time was too short for: {', '.join(sorted(order.unmet))}")
+    tell(f"all in all: {whole}")
+    return 1 if whole.problems or not whole.rounds else 0
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    """As at the end, so that nothing stays behind."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _grounds(names: Sequence[str]) -> Iterator[list[Ground]]:
+    with ExitStack() as stack:
+        postgres = None
+        if set(names) - {"sqlite"}:
+            postgres = stack.enter_context(postgres_server(small_disk=SMALL_DISK if can_mount() else None, **DURABLE))
+        engine = stack.enter_context(_engine())
+        yield [
+            Ground(
+                "sqlite" if name == "sqlite" else "postgresql",
+                postgres if name != "sqlite" else None,
+                has_extras=True,
+                engine=engine,
+                has_replica=name == "replicas",
+            )
+            for name in names
+        ]
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.end_to_end.installation import wait_for
-from tests.faults.memory import can_limit_memory, exhausted, no_more
+from tests.faults.ground import Ground
+from tests.faults.memory import exhausted, no_more
 from tests.faults.proxy import Trouble
-from tests.faults.stage import TIMERS, RunnerHost, Stage, move_clock, signal_each
+from tests.faults.stage import PATIENCE_SECONDS, TIMERS, RunnerHost, Stage, move_clock, signal_each
 
 HOUR_SECONDS = 3600
 # Older than any attempt without a control plane.
@@ -36,13 +37,13 @@ class Scene:
 Strike = Callable[[Scene], AbstractContextManager[None]]
 
 
-def _always(stage: Stage) -> bool:
+def _always(_: Ground) -> bool:
     return True
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`holds`: seconds that it may last. `endings`: how a scan may end that it happened to. `fits`: whether it can be had on this stage.
+    """`holds`: seconds that it may last. `endings`: how a scan may end that it happened to. `fits`: whether it can be had there.
 
     `backup_age`: how old the backup of the database has to be before its scans start.
     """
@@ -51,7 +52,7 @@ class Fault:
     strike: Strike
     holds: tuple[float, float] = (0.5, 6.0)
     endings: frozenset[str] = field(default=frozenset({"completed"}))
-    fits: Callable[[Stage], bool] = _always
+    fits: Callable[[Ground], bool] = _always
     backup_age: float = 0
 
 
@@ -233,7 +234,7 @@ def runner_revoked(scene: Scene) -> Iterator[None]:
     scene.stage.installation.call("DELETE", f"/runners/{host.runner_id}")
     host.revoked[token] = time.monotonic()
     yield
-    assert host.process.wait(30) == 78, "a revoked runner ends with 78"
+    assert host.process.wait(PATIENCE_SECONDS) == 78, "a revoked runner ends with 78"
     host.enroll(on_small_disk=scene.stage.has_small_disks)
     host.start()
     scene.has_new_identity = True
@@ -251,7 +252,7 @@ def token_rotated(scene: Scene) -> Iterator[None]:
     def is_used() -> bool:
         return host.token != old and any(one.token == host.token and one.status == 200 for one in list(host.wire.exchanges))
 
-    wait_for(is_used, 60, f"{host.name} uses a new token")
+    wait_for(is_used, PATIENCE_SECONDS, f"{host.name} uses a new token")
     host.revoked[old] = time.monotonic()
     scene.has_new_identity = True
 
@@ -367,46 +368,6 @@ def cut_off_and_restored(scene: Scene) -> Iterator[None]:
 # ---- all of them
 
 
-def _is_sqlite(stage: Stage) -> bool:
-    return stage.database is None
-
-
-def _is_postgresql(stage: Stage) -> bool:
-    return stage.database is not None
-
-
-def _has_processes(stage: Stage) -> bool:
-    return stage.engine is None
-
-
-def _has_processes_and_groups(stage: Stage) -> bool:
-    return stage.engine is None and can_limit_memory()
-
-
-def _has_small_disk_below_postgresql(stage: Stage) -> bool:
-    return stage.database is not None and stage.database.is_small
-
-
-def _has_replica(stage: Stage) -> bool:
-    return len(stage.servers) > 1
-
-
-def _has_engine(stage: Stage) -> bool:
-    return stage.engine is not None
-
-
-def _has_small_disks(stage: Stage) -> bool:
-    return stage.has_small_disks
-
-
-def _has_small_disk_below_sqlite(stage: Stage) -> bool:
-    return _is_sqlite(stage) and stage.has_small_disks
-
-
-def _has_clocks(stage: Stage) -> bool:
-    return stage.clock.exists()
-
-
 ENDED_EARLY = frozenset({"completed", "failed"})
 FAULTS: dict[str, Fault] = {
     fault.name: fault
@@ -424,35 +385,42 @@ FAULTS: dict[str, Fault] = {
         Fault("server_stopped", server_stopped),
         Fault("server_suspended", server_suspended),
         Fault("backup_restored", backup_restored, (0.2, 3), backup_age=OLD_BACKUP),
-        Fault("database_shut_down", database_restarted(signal.SIGINT), fits=_is_postgresql),
-        Fault("database_crashed", database_restarted(signal.SIGQUIT), fits=_is_postgresql),
-        Fault("database_locked", database_locked, fits=_is_sqlite),
+        Fault("database_shut_down", database_restarted(signal.SIGINT), fits=lambda ground: ground.is_postgresql),
+        Fault("database_crashed", database_restarted(signal.SIGQUIT), fits=lambda ground: ground.is_postgresql),
+        Fault("database_locked", database_locked, fits=lambda ground: not ground.is_postgresql),
         Fault("runner_killed", runner_killed),
         Fault("power_lost", power_lost),
         Fault("runner_stopped", runner_stopped),
         Fault("lid_closed", lid_closed, (0.5, 20)),
-        Fault("scan_killed", child_killed("scan_program.py"), (0, 1), ENDED_EARLY, _has_processes),
-        Fault("scan_out_of_memory", scan_out_of_memory, (0, 1), ENDED_EARLY, _has_processes_and_groups),
-        Fault("host_out_of_memory", host_out_of_memory, (0, 3), ENDED_EARLY, _has_processes_and_groups),
-        Fault("runner_refused_memory", runner_refused_memory, (1, 6), ENDED_EARLY, _has_processes),
-        Fault("engine_restarted", engine_restarted, fits=_has_engine),
+        Fault("scan_killed", child_killed("scan_program.py"), (0, 1), ENDED_EARLY, fits=lambda ground: ground.has_processes),
+        Fault("scan_out_of_memory", scan_out_of_memory, (0, 1), ENDED_EARLY, fits=lambda ground: ground.has_groups),
+        Fault("host_out_of_memory", host_out_of_memory, (0, 3), ENDED_EARLY, fits=lambda ground: ground.has_groups),
+        Fault("runner_refused_memory", runner_refused_memory, (1, 6), ENDED_EARLY, fits=lambda ground: ground.has_processes),
+        Fault("engine_restarted", engine_restarted, fits=lambda ground: not ground.has_processes),
         Fault("guard_killed", child_killed("guard_proxy.py"), (0, 1)),
         Fault("scan_cancelled", scan_cancelled, (0, 1), frozenset({"completed", "cancelled"})),
         Fault("runner_revoked", runner_revoked, (0.5, 3)),
         Fault("token_rotated", token_rotated, (2, 6)),
-        Fault("runner_disk_full", runner_disk_full, fits=_has_small_disks),
-        Fault("server_disk_full", server_disk_full, fits=_has_small_disk_below_sqlite),
-        Fault("database_disk_full", database_disk_full, (0.5, 4), fits=_has_small_disk_below_postgresql),
-        Fault("replica_killed", replica_killed, fits=_has_replica),
-        Fault("replica_frozen", replica_frozen, (0.5, 10), fits=_has_replica),
-        Fault("replicas_killed_in_turn", replicas_killed_in_turn, (0, 1), fits=_has_replica),
-        Fault("runner_clock_forward", runner_clock_moved(HOUR_SECONDS), fits=_has_clocks),
-        Fault("runner_clock_back", runner_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
-        Fault("server_clock_forward", server_clock_moved(HOUR_SECONDS), fits=_has_clocks),
-        Fault("cut_off_and_clock_moved", cut_off_and_clock_moved, (5, 9), fits=_has_clocks),
+        Fault("runner_disk_full", runner_disk_full, fits=lambda ground: ground.has_small_disks),
+        Fault("server_disk_full", server_disk_full, fits=lambda ground: not ground.is_postgresql and ground.has_small_disks),
+        Fault(
+            "database_disk_full", database_disk_full, (0.5, 4), fits=lambda ground: ground.is_postgresql and ground.has_small_database_disk
+        ),
+        Fault("replica_killed", replica_killed, fits=lambda ground: ground.has_replica),
+        Fault("replica_frozen", replica_frozen, (0.5, 10), fits=lambda ground: ground.has_replica),
+        Fault("replicas_killed_in_turn", replicas_killed_in_turn, (0, 1), fits=lambda ground: ground.has_replica),
+        Fault("runner_clock_forward", runner_clock_moved(HOUR_SECONDS), fits=lambda ground: ground.has_clocks),
+        Fault("runner_clock_back", runner_clock_moved(-HOUR_SECONDS), fits=lambda ground: ground.has_clocks),
+        Fault("server_clock_forward", server_clock_moved(HOUR_SECONDS), fits=lambda ground: ground.has_clocks),
+        Fault("cut_off_and_clock_moved", cut_off_and_clock_moved, (5, 9), fits=lambda ground: ground.has_clocks),
         Fault("cut_off_and_restored", cut_off_and_restored, (2, 6), backup_age=OLD_BACKUP),
-        Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=_has_clocks),
+        Fault("server_clock_back", server_clock_moved(-HOUR_SECONDS), fits=lambda ground: ground.has_clocks),
     )
 }
 # What two servers may answer in another way than one; the rest is between a host and its scans.
 OF_TWO_SERVERS = ("replica", "wire_", "database_", "runner_killed", "scan_cancelled", "runner_revoked", "token_rotated")
+
+
+def that_fit(ground: Ground) -> list[str]:
+    kinds = OF_TWO_SERVERS if ground.has_replica else ""
+    return [fault.name for fault in FAULTS.values() if fault.name.startswith(kinds) and fault.fits(ground)]

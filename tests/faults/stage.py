@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import docker
 import httpx2
 import psutil
 
-from tests.containers.private_engine import EngineProcess
-from tests.end_to_end.installation import FINAL, Installation, Process, free_port, wait_for
+from tests.end_to_end.installation import FINAL, HTTP, START_SECONDS, Installation, Process, free_port, wait_for
 from tests.faults.background import Background
+from tests.faults.ground import Ground, ScanEngine
 from tests.faults.issuer import Issuer
 from tests.faults.proxy import Wire
 from tests.faults.watched_site import WatchedSite
@@ -39,25 +38,20 @@ SETTINGS = {
     "APVISO_TIMERS__DISK_FLOOR_BYTES": "0",
     "APVISO_REQUESTS_PER_MINUTE": "100000",
     "APVISO_DAEMON_REQUESTS_PER_MINUTE": "100000",
-    "APVISO_HOUSEKEEPING_INTERVAL_SECONDS": "0.2",
+    "APVISO_HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
 }
 PROGRAM = Path(__file__).with_name("scan_program.py")
 AS_PROCESS: dict[str, object] = {"engine": "process", "scan_command": [sys.executable, "-I", str(PROGRAM)]}
 MOVED_CLOCK = Path(__file__).with_name("moved_clock.c")
 SMALL_DISK = "32m"
+# How long anything may take that is waited for, on whatever machine: what is looked at is whether it comes, and how soon is told.
+PATIENCE_SECONDS = 300.0
 
 
-def can_mount() -> bool:
-    return os.getuid() == 0 and shutil.which("mount") is not None
-
-
-def clock_library(folder: Path) -> Path | None:
-    """What shows a process another time of day; None where there is no compiler to make it."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return None
+def clock_library(folder: Path) -> Path:
+    """What shows a process another time of day."""
     library = folder / "moved_clock.so"
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(MOVED_CLOCK), "-ldl"], check=True, timeout=60)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(MOVED_CLOCK), "-ldl"], check=True, timeout=60)
     return library
 
 
@@ -84,19 +78,6 @@ def signal_each(processes: list[psutil.Process], number: signal.Signals) -> None
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
-
-
-@dataclass(frozen=True)
-class ScanEngine:
-    """A container engine for the scans of both hosts. `image` holds the same program that runs as a process elsewhere."""
-
-    process: EngineProcess
-    client: docker.DockerClient
-    image: str
-
-    @property
-    def settings(self) -> dict[str, object]:
-        return {"engine": "docker", "engine_socket": str(self.process.socket_file), "scan_image": self.image}
 
 
 @dataclass
@@ -210,7 +191,7 @@ class Stage:
         """An answer of the public API; None where there is none just now."""
         headers = {"X-API-Key": self.installation.api_key}
         try:
-            answer = httpx2.get(f"{self.installation.url}/api/v1{path}", headers=headers, timeout=5, trust_env=False)
+            answer = HTTP.get(f"{self.installation.url}/api/v1{path}", headers=headers, timeout=5)
         except httpx2.TransportError:
             return None
         if answer.status_code >= 500:
@@ -235,10 +216,10 @@ class Stage:
                 seen = self.scan(scan_id) if scan_id not in ended else None
                 if seen is not None and seen["status"] in FINAL:
                     ended[scan_id] = seen
-            time.sleep(0.1)
+            time.sleep(0.2)
         return ended
 
-    def until_online(self, seconds: float = 60) -> None:
+    def until_online(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Until every host's runner may be given work."""
 
         def look() -> bool:
@@ -311,39 +292,27 @@ def start_replica(installation: Installation, port: int) -> Process:
     """Another server on the same database, with the same folder, as two hosts would share it."""
     words = ("server", "--port", str(port), "--data-dir", str(installation.folder / "data"))
     server = installation.spawn("replica", *words, environment=installation.settings)
-    wait_for(lambda: installation.is_ready(port), 60, f"the second server is ready; its log: {server.log.read_text()[-2000:]}")
+    wait_for(lambda: installation.is_ready(port), START_SECONDS, f"the second server is ready; its log: {server.log.read_text()[-2000:]}")
     return server
 
 
 @contextmanager
-def opened(
-    folder: Path,
-    database: PostgresServer | None,
-    seed: str,
-    *,
-    requests: int,
-    has_extras: bool,
-    engine: ScanEngine | None,
-    has_replica: bool,
-) -> Iterator[Stage]:
-    """An installation at rest. With its extras, disks are small and clocks can be moved; without an engine, scans are processes.
-
-    With a replica, two servers share the database, and each request of a runner goes to either.
-    """
+def opened(folder: Path, ground: Ground, seed: str) -> Iterator[Stage]:
+    """An installation at rest."""
+    database, engine = ground.postgres if ground.is_postgresql else None, ground.engine
     with Background() as background, ExitStack() as stack:
         settings = dict(SETTINGS)
-        clock, library = folder / "server.clock", clock_library(folder) if has_extras else None
+        clock, library = folder / "server.clock", clock_library(folder) if ground.has_clocks else None
         settings |= clock_of(library, clock)
         if database is not None:
             settings["APVISO_DATABASE_URL"] = database.url("control_plane")
         installation = stack.enter_context(_installation(folder, settings))
         own, foreign = Issuer(folder, "own"), Issuer(folder, "foreign")
-        has_small_disks = has_extras and can_mount()
-        if has_small_disks:
+        if ground.has_small_disks:
             installation.stack.enter_context(small_disk(folder / "data"))
         installation.bootstrap()
         server = installation.start_server()
-        second = _second(installation) if has_replica else None
+        second = _second(installation) if ground.has_replica else None
         ports = [installation.port, *([second[1]] if second else [])]
         hosts = []
         for name in ("north", "south"):
@@ -355,11 +324,11 @@ def opened(
         sites = [WatchedSite(background) for _ in hosts]
         for site in sites:
             stack.callback(site.close)
-        targets = [installation.add_target(site.url(requests)) for site in sites]
+        targets = [installation.add_target(site.url(ground.requests)) for site in sites]
         for host in hosts:
-            host.enroll(on_small_disk=has_small_disks)
+            host.enroll(on_small_disk=ground.has_small_disks)
             host.start()
-        made = Stage(installation, database, hosts, sites, targets, has_small_disks, clock, server, engine, second)
+        made = Stage(installation, database, hosts, sites, targets, ground.has_small_disks, clock, server, engine, second)
         made.until_online()
         # What is written on the way to the end must not be taken for what the test did.
         stack.callback(installation.stack.close)

@@ -1,7 +1,7 @@
 """Many sequences, on both databases: `python -m tests.model.long_run` walks MODEL_SEQUENCES of MODEL_STEPS each from MODEL_SEED on.
 
-They come in batches with a seed each, so that what a batch finds is found again by its seed alone. A request refused with 503 is broken,
-too: where the machine has no time left, a lock may be held for longer than the database lets others wait.
+They come in batches with a seed each, so that what a batch finds is found again by its seed alone. A request that is refused with 503 again
+and again is broken, too.
 """
 
 from __future__ import annotations

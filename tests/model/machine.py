@@ -47,7 +47,7 @@ class ControlPlaneModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage(self.databases)
+        self.stage = Stage(self.databases, self.met)
         self.world = World(self.stage, self.met)
         self.draw: st.DataObject
         self.steps = 0

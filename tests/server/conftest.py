@@ -18,12 +18,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    """No limit gets in the way; timed duties run when a test calls `plane.settle()`."""
+@pytest.fixture(scope="session")
+def roomy() -> Settings:
+    """No limit gets in the way; timed duties run when a test calls `plane.settle()`. Made once: a hundred variables are looked for."""
     return Settings(
-        data_dir=tmp_path / "data",
-        database_url=database_url,
         housekeeping_interval_seconds=60,
         requests_per_minute=100_000,
         daemon_requests_per_minute=100_000,
@@ -31,6 +29,11 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         # Each heartbeat is written before it is answered, so that a test sees what it has just said.
         presence_flush_seconds=0,
     )
+
+
+@pytest.fixture
+def settings(roomy: Settings, tmp_path: Path, database_url: str) -> Settings:
+    return roomy.model_copy(update={"data_dir": tmp_path / "data", "database_url": database_url})
 
 
 @pytest.fixture

@@ -65,22 +65,21 @@ class Plane:
         return await self.client.request(method, path, headers=headers, **more)
 
 
-def _application(settings: Settings, clock: Clock, *, fast_lane: bool) -> ControlPlane:
+def _application(settings: Settings, clock: Clock, *, fast_lane: bool, duties_at_once: bool) -> ControlPlane:
     """The application as the product makes it. The framework works each route out when it is first asked, and again in every new
 
     application, which takes longer than most tests; the routes know nothing of the application, so that all may have the first one's.
     """
-    app = create_app(settings, clock, fast_lane=fast_lane)
+    app = create_app(settings, clock, fast_lane=fast_lane, duties_at_once=duties_at_once, routes=_ROUTES)
     if not _ROUTES:
         _ROUTES.extend(app.router.routes)
-    app.router.routes[:] = _ROUTES
     return app
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True) -> AsyncIterator[Plane]:
-    """The application between its start and its orderly end."""
-    app = _application(settings, clock, fast_lane=fast_lane)
+async def running(settings: Settings, clock: Clock, *, fast_lane: bool = True, duties_at_once: bool = False) -> AsyncIterator[Plane]:
+    """The application between its start and its orderly end. Mostly a test says itself when timed duties are done."""
+    app = _application(settings, clock, fast_lane=fast_lane, duties_at_once=duties_at_once)
     started, enough = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

@@ -13,8 +13,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,12 +36,14 @@ MOST_USES = 100
 _NUMBERS = count(1)
 END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 # What there is in a database besides rows, and the version that it says it has.
-MADE = (
-    "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY relname",
-    "SELECT attrelid::regclass::text, attname, attnum, atttypid FROM pg_attribute WHERE attrelid IN "
-    "(SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY attrelid::regclass::text, attnum",
-    "SELECT version_num FROM alembic_version",
-)
+# Whatever changes a table or an index writes a row of these catalogs anew, in a transaction with a number of its own.
+MADE = """
+SELECT (SELECT ROW(count(*), sum(xmin::text::bigint))::text FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+       (SELECT ROW(count(*), sum(xmin::text::bigint))::text FROM pg_attribute),
+       (SELECT version_num FROM alembic_version)
+"""
+TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'"
+NUMBERS = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'"
 # Nothing here has to survive a power cut; what a test says about durability it says to its own server.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SMALL = {"shared_buffers": "32MB", "max_connections": "200", "autovacuum": "off", "max_wal_size": "256MB"}
@@ -70,7 +72,8 @@ class PostgresServer:
         # Copies of the template that a test is done with.
         self._emptied: list[str] = []
         self._uses: Counter[str] = Counter()
-        self._made: list[list[asyncpg.Record]] = []
+        self._cleaners: dict[str, asyncpg.Connection] = {}
+        self._made: list[asyncpg.Record] = []
         self._take_out_rows = ""
         if self._account is not None:
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
@@ -148,21 +151,20 @@ class PostgresServer:
             if template == TEMPLATE and self._uses[name] < MOST_USES and self._is_emptied(name):
                 self._emptied.append(name)
             else:
+                self._cleaners.pop(name, None)
                 self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def make_template(self) -> None:
         """Bring one database to the newest schema, to copy the others from."""
         self.execute(f"CREATE DATABASE {TEMPLATE}")
         in_a_loop_of_its_own(upgrade(self.url(TEMPLATE)))
-        self._made = self.execute(*MADE, database=TEMPLATE)
-        tables = [row["relname"] for row in self._made[0] if row["relkind"] == b"r" and row["relname"] != "alembic_version"]
-        numbers = [row["relname"] for row in self._made[0] if row["relkind"] == b"S"]
+        self._made, tables, numbers = self.execute(MADE, TABLES, NUMBERS, database=TEMPLATE)
         self._take_out_rows = ";".join(
             [
                 # Nobody else sees it, so that the order of the tables does not matter.
                 "SET session_replication_role = replica",
-                *(f"DELETE FROM {table}" for table in tables),
-                *(f"SELECT setval('{number}', 1, false)" for number in numbers),
+                *(f"DELETE FROM {table['relname']}" for table in tables),
+                *(f"SELECT setval('{number['relname']}', 1, false)" for number in numbers),
             ]
         )
 
@@ -170,18 +172,28 @@ class PostgresServer:
         """Take out all rows, which costs a tenth of a new copy; only where the test has changed nothing else."""
 
         async def run() -> bool:
-            connection = await self._connect(name)
-            try:
-                await connection.fetch(END_OTHERS)
-                if [list(await connection.fetch(statement)) for statement in MADE] != self._made:
-                    return False
-                # A few rows in a few tables: TRUNCATE would make new files for every table and index.
-                await connection.execute(self._take_out_rows)
-                return True
-            finally:
-                await connection.close()
+            connection = await self._alone_in(name)
+            if list(await connection.fetch(MADE)) != self._made:
+                connection.terminate()
+                return False
+            # A few rows in a few tables: TRUNCATE would make new files for every table and index.
+            await connection.execute(self._take_out_rows)
+            self._cleaners[name] = connection
+            return True
 
         return in_a_loop_of_its_own(run())
+
+    async def _alone_in(self, name: str) -> asyncpg.Connection:
+        """The connection that was kept since the last time, as to connect costs as much as to take out the rows; all others are ended."""
+        kept = self._cleaners.pop(name, None)
+        if kept is not None:
+            # The server may have been stopped meanwhile.
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await kept.fetch(END_OTHERS)
+                return kept
+        connection = await self._connect(name)
+        await connection.fetch(END_OTHERS)
+        return connection
 
     async def _connect(self, database: str) -> asyncpg.Connection:
         return await asyncpg.connect(host=str(self.folder), user=SUPERUSER, database=database, timeout=START_SECONDS)
@@ -223,8 +235,15 @@ def _account_without_rights() -> pwd.struct_passwd | None:
 
 def in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
     """Fixtures are no coroutines, yet the loop of a test may be running around them: another thread has a loop for them."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result(START_SECONDS)
+    return asyncio.run_coroutine_threadsafe(work, _loop_beside()).result(START_SECONDS)
+
+
+@cache
+def _loop_beside() -> asyncio.AbstractEventLoop:
+    """For as long as this process lives, as the connections in it."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="databases", daemon=True).start()
+    return loop
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.faults.order import ONLY_HERE
 from tests.upkeep.sources import ROOT, modules, read
 
 THREATS, COMPLAINTS = "docs/explanation/threat-model.md", "docs/explanation/complaints.md"
@@ -71,3 +72,9 @@ def test_faults_of_the_campaign_each_have_a_line_that_says_where_they_are_tried(
 
     assert len(made) > 30
     assert sorted(told) == sorted(made)
+
+
+def test_faults_that_only_the_campaign_tries_are_those_that_it_tries_first() -> None:
+    alone = {name for cells in rows(read(FAULTS)) if "*campaign*" in cells[2] for name in re.findall(r"`(\w+)`", cells[0])}
+
+    assert alone == ONLY_HERE

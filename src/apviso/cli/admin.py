@@ -128,7 +128,7 @@ def install(
     organization: Organization = None,
     json: Json = False,
 ) -> None:
-    """Verify a license and put it in force; a running server takes it up at once."""
+    """Verify a license and put it in force; a running server has taken it up when this ends."""
     from apviso.server import operator
 
     settings = server_settings(data_dir=data_dir, database_url=database_url)

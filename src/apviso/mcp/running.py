@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from apviso.client import AsyncClient
+from apviso.connections import Bounds, Refusal, within
 from apviso.mcp.assistant import assistant
 from apviso.mcp.door import Door
 from apviso.mcp.place import Place, names_of, origins_of
@@ -23,6 +25,8 @@ PATH = "/mcp"
 MAX_BODY_BYTES = 256 * 1024
 MAX_CONNECTIONS = 64
 KEEP_ALIVE_SECONDS, GRACEFUL_SECONDS = 15, 5
+# As the control plane's own, with fewer bytes and connections: one assistant is answered here, or a few.
+BOUNDS = Bounds(head_seconds=10, head_bytes=16 * 1024, body_seconds=30, stalled_seconds=30, connections=MAX_CONNECTIONS)
 BACKLOG = 128
 
 
@@ -70,14 +74,16 @@ def over_http(
                 max_request_body_size=MAX_BODY_BYTES,
                 transport_security=TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins_of(names)),
             )
-            await _Announcing(_config(Door(application, token, MAX_BODY_BYTES)), lambda: announce(address)).serve([listener])
+            await _Announcing(configured(Door(application, token, MAX_BODY_BYTES)), lambda: announce(address)).serve([listener])
 
     asyncio.run(run())
 
 
-def _config(application: Door) -> uvicorn.Config:
+def configured(application: Door, bounds: Bounds = BOUNDS) -> uvicorn.Config:
+    """Whoever is slow, or takes nothing of an answer, is cut off before it can keep others out."""
     return uvicorn.Config(
         application,
+        http=within(bounds, _refusal),
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -88,6 +94,11 @@ def _config(application: Door) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
+
+
+def _refusal(why: str | None) -> Refusal:
+    content = json.dumps({"error": why or "that is no request in HTTP/1.1"}).encode()
+    return Refusal(400, [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())], content)
 
 
 class _Announcing(uvicorn.Server):

@@ -18,7 +18,7 @@ TROUBLES = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
 
 def _any_certificate() -> ssl.SSLContext:
     # Internal applications have private certificates; the guard does not check them either, and says so.
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

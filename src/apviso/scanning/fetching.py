@@ -64,7 +64,7 @@ def _beginning(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
 
 def _any_certificate() -> ssl.SSLContext:
     """The guard signs for the target with a key of its own; who the target is was decided by its address."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

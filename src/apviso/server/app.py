@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from apviso import __version__
@@ -19,12 +20,14 @@ from apviso.server import fastlane, health, housekeeping, openapi, problems, tra
 from apviso.server.accounts.provider import Provider
 from apviso.server.at_once import AtOnce
 from apviso.server.audit import routes as audit
+from apviso.server.believed import Believed
 from apviso.server.dashboard.pages import ROUTERS as PAGES
 from apviso.server.db.census import Census
+from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
-from apviso.server.db.upgrade import upgrade
+from apviso.server.db.upgrade import make_current
 from apviso.server.enrollment import daemon_routes as enrollment_daemon
 from apviso.server.enrollment import routes as enrollment
 from apviso.server.fastlane import FastLane
@@ -56,7 +59,7 @@ from apviso.server.stream import routes as stream
 from apviso.server.targets import daemon_routes as targets_daemon
 from apviso.server.targets import routes as targets
 from apviso.server.throttle import Throttle
-from apviso.server.timekeeping import Timekeeper
+from apviso.server.timekeeping import Timekeeper, boot_seconds
 from apviso.server.typesetting.process import Typesetter
 from apviso.server.vault import open_vault
 from apviso.server.verification import routes as verification
@@ -116,10 +119,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, *, fast_lane: bool = True) -> ControlPlane:
+def create_app(
+    settings: Settings,
+    clock: Callable[[], datetime] | None = None,
+    *,
+    fast_lane: bool = True,
+    duties_at_once: bool = True,
+    routes: Sequence[BaseRoute] = (),
+) -> ControlPlane:
     """The control plane on one database. `clock` is the only source of wall time; without one it is the host's.
 
-    Without the fast lane each answer is the same.
+    Without the fast lane each answer is the same. Timed duties begin with the start, or one interval later. `routes` are those of another
+    application in this process, worked out already.
     """
 
     provider = tracing.tracer_provider()
@@ -132,7 +143,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         if provider is not None:
             tracing.trace_statements(resources.database.engine.sync_engine, provider)
         try:
-            await upgrade(settings.effective_database_url)
+            await make_current(resources.database.engine, settings.effective_database_url)
             # Before anybody asks; `housekeeping` does so again and again.
             await resources.database.take_stock()
             async with (
@@ -140,7 +151,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
                 fastlane.writing_behind(resources),
                 dispatching.running(resources),
                 posting.running(resources),
-                housekeeping.running(resources),
+                housekeeping.running(resources, at_once=duties_at_once),
                 report_duties.running(resources),
                 rechecks.running(resources),
             ):
@@ -154,7 +165,6 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
         title="APVISO Runners",
         version=__version__,
         summary="Control plane of self-hosted security-test runners.",
-        lifespan=lifespan,
         openapi_url=None,
         telemetry=tracing.telemetry(provider),
         redirect_slashes=False,  # a redirect would be built from the caller's Host header
@@ -173,8 +183,11 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None, 
     )
     app.has_fast_lane = fast_lane
     problems.install(app)
-    for router in ROUTERS:
+    app.router.routes.extend(routes)
+    for router in () if routes else ROUTERS:
         app.include_router(router)
+    # Last: no router has a lifespan of its own, yet each would be put around this one.
+    app.router.lifespan_context = lifespan
     return app
 
 
@@ -183,6 +196,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     beats: Memory[Any, Any] = Memory()
     waiting: Waiting[Any, Any, Any] = Waiting()
     snapshots: Snapshots[Any] = Snapshots()
+    keys: Believed[KnownKey] = Believed(boot_seconds)
+    licenses: Believed[Any] = Believed(boot_seconds)
 
     def runner_changed(runner_id: str | None) -> None:
         snapshots.mark_wherever(None if runner_id is None else RunnerId(runner_id))
@@ -198,6 +213,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
     signals.of_runners.append(runner_changed)
     signals.of_touches.append(snapshots.mark_all)
     signals.of_jobs.append(jobs_changed)
+    signals.of_access += [keys.forget, licenses.forget]
     database = Database(settings.effective_database_url, clock, signals)
     roll_call = RollCall(database, settings.timers)
     return Resources(
@@ -217,6 +233,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime]) -> Resources:
         replica=Replica(settings.effective_database_url, clock, signals, settings.timers.restart_amnesty, roll_call.join),
         roll_call=roll_call,
         beats=beats,
+        keys=keys,
+        licenses=licenses,
         snapshots=snapshots,
         pace=Pace(settings.timers, settings.heartbeats_per_second),
         waiting=waiting,

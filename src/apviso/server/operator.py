@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from sqlalchemy import make_url
 from apviso.protocol.licenses import License
 from apviso.server.accounts.signing_in import issue_link, set_up_url
 from apviso.server.audit import store as audit
+from apviso.server.believed import BELIEVED_SECONDS
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.upgrade import make_private, upgrade
 from apviso.server.licensing import store as licenses
@@ -83,7 +85,10 @@ async def show_license(settings: Settings, name: str | None) -> License:
 
 
 async def install_license(settings: Settings, document: str, issuer_key: str | None, name: str | None) -> License:
-    """Put a license in force. `issuer_key` (base64) is trusted from now on too. Raises LicenseDeclined, and then changes nothing."""
+    """Put a license in force, in running servers as well once this has returned. `issuer_key` (base64) is trusted from now on too.
+
+    Raises LicenseDeclined, and then changes nothing.
+    """
     if issuer_key is not None and public_key_of(issuer_key) is None:
         raise LicenseDeclined("The issuer's key is not an Ed25519 public key in base64.")
     async with _writing(settings) as work:
@@ -98,7 +103,10 @@ async def install_license(settings: Settings, document: str, issuer_key: str | N
         await licenses.install(work, organization.id, document)
         subject, facts = ("license", terms.license_id), {"plan": terms.plan, "expiresAt": terms.expires_at.isoformat()}
         await audit.record(work, organization.id, audit.OPERATOR, "license.installed", subject, **facts)
-        return await _standing(work, settings, organization)
+        installed = await _standing(work, settings, organization)
+    # Until no server believes any longer what it has read before.
+    await asyncio.sleep(BELIEVED_SECONDS)
+    return installed
 
 
 async def set_verification(settings: Settings, name: str | None, required: bool | None) -> Organization:

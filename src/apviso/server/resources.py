@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
+from sqlalchemy import SelectBase
 
+from apviso.server.believed import Believed
 from apviso.server.db.census import Census
+from apviso.server.db.credentials import KnownKey
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.replica import Replica
 from apviso.server.db.roll_call import RollCall
@@ -56,6 +59,10 @@ class Resources:
     roll_call: RollCall
     # Runners by their last heartbeat, and heartbeats that are not written yet; `fastlane` and the heartbeat's route know of what form.
     beats: Memory[Any, Any]
+    # API keys by their prefix.
+    keys: Believed[KnownKey]
+    # Installed licenses by organization; `licensing` knows of what form.
+    licenses: Believed[Any]
     # Runners as they are shown, by organization; `runners` knows of what form.
     snapshots: Snapshots[Any]
     # How often runners report, and how long they may be silent.
@@ -95,6 +102,8 @@ async def _read(plant: Plant) -> AsyncIterator[Work]:
 
 # Begins a transaction of a timed duty, which takes as many as it needs, one after the other.
 Turn = Callable[[], AbstractAsyncContextManager[Work]]
+# What a timed duty has to do at a moment: where none of these finds a row, nothing.
+Wanted = Callable[[datetime, Resources], Sequence[SelectBase]]
 # Committed before the answer leaves. Pages never queue behind the writer: a route that only looks asks for `Reading`.
 Writing = Annotated[Work, Depends(_write, scope="function")]
 Reading = Annotated[Work, Depends(_read, scope="function")]

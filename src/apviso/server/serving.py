@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import structlog
+import uuid_utils
 import uvicorn
 from fastapi import FastAPI
 
+from apviso.connections import Bounds, Quick, Refusal, within
 from apviso.server.accounts.signing_in import first_link, set_up_url
-from apviso.server.connections import Bounds, Quick, within
-from apviso.server.errors import DatabaseUnavailable
+from apviso.server.errors import BadRequest, DatabaseUnavailable, problem_response
 from apviso.server.resources import Resources
 from apviso.server.settings import Settings
 
@@ -62,7 +63,7 @@ def serve(
     config = uvicorn.Config(
         app,
         # Where each heartbeat is written before its answer, none is answered in one go.
-        http=within(_bounds(settings, open_files), quick if settings.presence_flush_seconds else None),
+        http=within(_bounds(settings, open_files), refusal, quick if settings.presence_flush_seconds else None),
         ws="none",
         log_config=None,
         access_log=False,
@@ -109,6 +110,11 @@ def _bounds(settings: Settings, open_files: int | None) -> Bounds:
         stalled_seconds=settings.answer_stalled_seconds,
         connections=connections_that_fit(settings.max_connections, open_files),
     )
+
+
+def refusal(why: str | None) -> Refusal:
+    problem = problem_response(BadRequest(why), str(uuid_utils.uuid7()))
+    return Refusal(problem.status_code, problem.raw_headers, bytes(problem.body))
 
 
 def connections_that_fit(wanted: int, open_files: int | None) -> int:

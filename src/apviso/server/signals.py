@@ -16,6 +16,8 @@ _RUNNER = "runner:"
 _JOBS = "jobs:"
 # There may be something to send to a webhook.
 DELIVERIES = "deliveries"
+# What a key opens or a license permits has changed.
+ACCESS = "access"
 
 
 class Signals:
@@ -33,6 +35,8 @@ class Signals:
         # claimable; with None for all of them.
         self.of_runners: list[Callable[[str | None], None]] = []
         self.of_jobs: list[Callable[[str | None], None]] = []
+        # Called when a key or a license has changed.
+        self.of_access: list[Callable[[], None]] = []
         # Called with organizations and runners, when a transaction of this process has written what only shows that the runner lives.
         self.of_touches: list[Callable[[Collection[tuple[OrganizationId, RunnerId]]], None]] = []
 
@@ -43,12 +47,15 @@ class Signals:
             self.relay(topic)
 
     def deliver(self, topic: str) -> None:
-        """Wake everyone who waits on `topic` in this process, and have it forget what it remembers of a runner that it is about."""
+        """Wake everyone who waits on `topic` in this process, and have it forget what it remembers of what it is about."""
         if topic == EVERYONE:
             self._stirred.add(EVERYONE)
             self._wake_all()
             _tell(self.of_runners, None)
             _tell(self.of_jobs, None)
+        if topic in (ACCESS, EVERYONE):
+            for hear in self.of_access:
+                hear()
         if topic.startswith(_RUNNER):
             _tell(self.of_runners, topic.removeprefix(_RUNNER))
         if topic.startswith(_JOBS):

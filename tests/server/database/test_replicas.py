@@ -126,6 +126,44 @@ async def test_runner_revoked_on_one_replica_is_refused_on_another_at_once(frail
     assert (await through(twin, runner).beat()).status_code == 401
 
 
+async def test_key_that_is_changed_or_revoked_on_one_replica_is_so_on_another_within_a_second(frail: Plane, twin: Plane) -> None:
+    acme = await frail.organization("Acme")
+    issued = (await acme.post("/api-keys", {"name": "ci", "scopes": ["runners:read"]})).json()
+    elsewhere, path = Organization(twin.client, acme.id, issued["key"]), f"/api-keys/{issued['apiKey']['id']}"
+    before = (await elsewhere.get("/runners")).status_code
+
+    await acme.patch(path, {"scopes": ["targets:read"]})
+    async with at_once():
+        await _until_answered(elsewhere, 403)
+    await acme.delete(path)
+    async with at_once():
+        await _until_answered(elsewhere, 401)
+
+    assert before == 200
+
+
+async def test_key_that_is_revoked_on_one_replica_is_refused_on_another_that_was_not_told(frail: Plane, twin: Plane) -> None:
+    acme = await frail.organization("Acme")
+    issued = (await acme.post("/api-keys", {"name": "ci", "scopes": ["runners:read"]})).json()
+    elsewhere = Organization(twin.client, acme.id, issued["key"])
+    before = (await elsewhere.get("/runners")).status_code
+
+    frail.resources.signals.relay = None
+    await acme.delete(f"/api-keys/{issued['apiKey']['id']}")
+    await _until_answered(elsewhere, 401)
+
+    assert before == 200
+
+
+async def _until_answered(organization: Organization, status: int) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if (await organization.get("/runners")).status_code == status:
+                return
+            # A call that is answered from memory would let nobody else have a turn.
+            await asyncio.sleep(0.01)
+
+
 async def test_list_on_one_replica_shows_what_another_was_told_within_a_flush(frail: Plane, twin: Plane) -> None:
     acme = await frail.organization("Acme")
     elsewhere = Organization(twin.client, acme.id, acme.key)

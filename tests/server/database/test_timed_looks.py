@@ -12,13 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 
 from apviso.protocol.states import LEASED_STATUSES, AdminState, RunnerStatus, ScanStatus
 from apviso.protocol.wire import OrganizationId
+from apviso.server import housekeeping
 from apviso.server.db.engine import Database, Work
 from apviso.server.db.schema import AttemptRow, OrganizationRow, ScanRow, TargetRow
 from apviso.server.db.upgrade import upgrade
+from apviso.server.metrics import DUTY_SECONDS
+from apviso.server.resources import Wanted
 from apviso.server.runners.facts import RunnerFacts
 from apviso.server.runners.presence import PresencePolicy, presence_of
 from apviso.server.runners.store import list_unsettled
@@ -213,3 +216,44 @@ async def test_a_thousand_runners_that_vanish_are_each_told_once(acme: Organizat
     assert (len(told), len({str(data) for data in told}), offline) == (1_000, 1_000, 1_000)
     shown = await acme.get("/runners", params={"status": RunnerStatus.OFFLINE})
     assert shown.json()["total"] == 1_000
+
+
+async def test_round_with_nothing_to_do_begins_no_duty_that_is_looked_for(acme: Organization, plane: Plane) -> None:
+    await acme.runner()
+    await plane.settle()
+    before = _times_begun()
+
+    await plane.settle()
+
+    begun = {name for name, times in _times_begun().items() if times > before.get(name, 0)}
+    assert begun == {duty.__name__ for duty in housekeeping.DUTIES} - {duty.__name__ for duty in housekeeping.WANTED}
+
+
+async def test_what_one_duty_writes_is_gone_on_with_in_the_same_round(acme: Organization, plane: Plane, clock: Clock) -> None:
+    await acme.post("/webhooks", {"url": "https://hooks.example.com/", "events": ["runner.offline"]})
+    await acme.runner()
+    await plane.settle()
+    clock.pass_by(seconds=200)
+
+    await plane.settle()
+
+    async with plane.resources.database.reading() as work:
+        assert await work.db.scalar(text("SELECT count(*) FROM webhook_deliveries")) == 1
+
+
+async def test_duties_look_for_themselves_where_they_cannot_be_looked_for_together(
+    acme: Organization, plane: Plane, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acme.runner()
+    clock.pass_by(seconds=200)
+    impossible: dict[housekeeping.Duty, Wanted] = {housekeeping.end_pauses: lambda _, __: (select(text("no_such_column")),)}
+    monkeypatch.setattr(housekeeping, "WANTED", {**housekeeping.WANTED, **impossible})
+
+    await plane.settle()
+
+    assert "runner.offline" in {type_ for type_, _ in await plane.told()}
+
+
+def _times_begun() -> dict[str, float]:
+    samples = [sample for metric in DUTY_SECONDS.collect() for sample in metric.samples]
+    return {sample.labels["duty"]: sample.value for sample in samples if sample.name.endswith("_count")}

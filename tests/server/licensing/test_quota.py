@@ -28,7 +28,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"license_issuer_keys": [public]})
 
 
-async def install(plane: Plane, holder: Organization, **terms: Any) -> None:
+def signed(plane: Plane, **terms: Any) -> str:
     wanted = {
         "license_id": "license-1",
         "organization": "Acme",
@@ -41,8 +41,12 @@ async def install(plane: Plane, holder: Organization, **terms: Any) -> None:
         "expires_at": plane.clock.now + timedelta(days=30),
         "grace_days": 7,
     }
+    return sign(Terms(**{**wanted, **terms}), ISSUER)
+
+
+async def install(plane: Plane, holder: Organization, **terms: Any) -> None:
     async with plane.resources.database.writing() as work:
-        await store.install(work, OrganizationId(holder.id), sign(Terms(**{**wanted, **terms}), ISSUER))
+        await store.install(work, OrganizationId(holder.id), signed(plane, **terms))
 
 
 async def test_quota_without_a_license_is_the_community_plan(acme: Organization) -> None:

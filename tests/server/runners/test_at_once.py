@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from apviso.server.connections import MOST_BODY_BYTES, Bounds, within
+from apviso.connections import MOST_BODY_BYTES, Bounds, within
+from apviso.server.serving import refusal
 from apviso.server.settings import Settings
 from tests.server.runners.test_fast_lane import comparable
 from tests.support.control_plane import Plane, answered_from_memory, on_a_socket
@@ -33,7 +34,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx2.AsyncClient]:
-    async with on_a_socket(plane, within(BOUNDS, plane.app.quick)) as client:
+    async with on_a_socket(plane, within(BOUNDS, refusal, plane.app.quick)) as client:
         yield client
 
 
@@ -66,7 +67,7 @@ async def test_answer_at_once_is_that_of_the_documented_way(plane: Plane, runner
     at_once = await runner.beat()
     from_memory = await answered_from_memory(plane, "heartbeat") - before
     plane.app.has_fast_lane = False
-    async with on_a_socket(plane, within(BOUNDS)) as runner.client:
+    async with on_a_socket(plane, within(BOUNDS, refusal)) as runner.client:
         documented = await runner.beat()
 
     assert from_memory == 1

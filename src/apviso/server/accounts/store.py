@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
 
 from apviso.protocol.tokens import Token
 from apviso.protocol.wire import OrganizationId
@@ -272,7 +272,16 @@ async def drop_links(work: Work, user_id: str) -> None:
     await work.db.execute(delete(SignInLinkRow).where(SignInLinkRow.user_id == user_id))
 
 
+def _is_over(moment: datetime, last_seen_before: datetime) -> ColumnElement[bool]:
+    return or_(SessionRow.expires_at < moment, SessionRow.last_seen_at < last_seen_before)
+
+
+def over(moment: datetime, last_seen_before: datetime) -> tuple[Select[Any], Select[Any]]:
+    """Sessions that have run out or that nobody has used since, and links that have run out."""
+    links = select(SignInLinkRow.id).where(SignInLinkRow.expires_at < moment)
+    return select(SessionRow.id).where(_is_over(moment, last_seen_before)), links
+
+
 async def forget_before(work: Work, moment: datetime, last_seen_before: datetime) -> None:
-    """Sessions and links that have run out, and sessions that nobody has used since."""
-    await work.db.execute(delete(SessionRow).where((SessionRow.expires_at < moment) | (SessionRow.last_seen_at < last_seen_before)))
+    await work.db.execute(delete(SessionRow).where(_is_over(moment, last_seen_before)))
     await work.db.execute(delete(SignInLinkRow).where(SignInLinkRow.expires_at < moment))

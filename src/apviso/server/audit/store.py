@@ -23,6 +23,7 @@ OPERATOR = "operator"
 MAX_OF_RUNNER = 1_000
 # As it is written in the index, which only a constant is compared with.
 _IS_OF_RUNNER = AuditRow.subject_type == literal_column("'runner'")
+_NEW = insert(AuditRow)
 _PLACE = TypeAdapter(tuple[Instant, Text])
 
 
@@ -65,7 +66,7 @@ async def record_all(work: Work, organization_id: OrganizationId, action: str, e
         }
         for event in events
     ]
-    await work.db.execute(insert(AuditRow), rows)
+    await work.db.execute(_NEW, rows)
 
 
 async def list_events(work: Work, organization_id: OrganizationId, subject_id: str | None, page: Page) -> tuple[list[AuditEvent], int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.wire import OrganizationId
@@ -39,6 +40,10 @@ async def keep(work: Work, organization_id: OrganizationId, key: str, answer: st
     await work.db.execute(
         update(IdempotencyRow).where(IdempotencyRow.organization_id == organization_id, IdempotencyRow.key == key).values(answer=answer)
     )
+
+
+def older_than(moment: datetime) -> Select[Any]:
+    return select(IdempotencyRow.key).where(IdempotencyRow.created_at < moment)
 
 
 async def forget_before(work: Work, moment: datetime) -> None:

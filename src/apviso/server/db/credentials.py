@@ -25,6 +25,10 @@ class KnownKey:
     digest: str = field(repr=False)
     scopes: frozenset[Scope] = frozenset()
     last_used_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def is_in_time(self, now: datetime) -> bool:
+        return self.expires_at is None or self.expires_at > now
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ async def find_api_key(work: Work, prefix: str) -> KnownKey | None:
     ).one_or_none()
     if row is None:
         return None
-    return KnownKey(row.id, row.organization_id, row.prefix, row.secret_sha256, frozenset(map(Scope, row.scopes)), row.last_used_at)
+    scopes = frozenset(map(Scope, row.scopes))
+    return KnownKey(row.id, row.organization_id, row.prefix, row.secret_sha256, scopes, row.last_used_at, row.expires_at)
 
 
 async def touch_api_key(work: Work, key_id: str) -> None:

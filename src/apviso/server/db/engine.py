@@ -38,6 +38,7 @@ ROWS_COUNTED = 400
 ASK_AFTER_SECONDS = 5.0
 # Before each repeat of what was surely rolled back. A deadlock is over at once; a fail-over is not waited for.
 PAUSES = (0.02, 0.1, 0.4)
+_NEWS = insert(StreamRow)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ async def append_news(work: Work) -> None:
     # Last of all locks, so that nobody who holds it waits for another one.
     for organization_id in sorted({str(row["organization_id"]) for row in work.news}):
         await take(work.db, StreamLock(organization_id))
-    await work.db.execute(insert(StreamRow), work.news)
+    await work.db.execute(_NEWS, work.news)
     work.news.clear()
 
 

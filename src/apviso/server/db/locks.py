@@ -38,7 +38,10 @@ class DutyLock(Lock):
     kind = 0x4150_0003
 
 
+_TAKEN = text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))")
+
+
 async def take(connection: AsyncConnection, lock: Lock) -> None:
     """Wait for the lock, and hold it until the transaction ends."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), {"kind": lock.kind, "name": lock.name})
+        await connection.execute(_TAKEN, {"kind": lock.kind, "name": lock.name})

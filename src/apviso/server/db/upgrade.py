@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -22,6 +23,12 @@ def script_configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
+
+
+@cache
+def newest_revision() -> str | None:
+    """The schema of this version. Alembic reads every migration to find it."""
+    return ScriptDirectory.from_config(script_configuration()).get_current_head()
 
 
 def make_private(url: str) -> None:
@@ -52,6 +59,13 @@ async def upgrade(url: str) -> None:
         await engine.dispose()
 
 
+async def make_current(engine: AsyncEngine, url: str) -> None:
+    """As `upgrade`, for whoever starts: mostly nothing is missing, which `engine` tells without waiting for anybody."""
+    make_private(url)
+    if not await is_current(engine):
+        await upgrade(url)
+
+
 async def is_current(engine: AsyncEngine) -> bool:
     """Whether the database has exactly the schema of this version."""
 
@@ -60,4 +74,4 @@ async def is_current(engine: AsyncEngine) -> bool:
 
     async with engine.connect() as connection:
         await connection.execution_options(reads_only=True)
-        return await connection.run_sync(revision) == ScriptDirectory.from_config(script_configuration()).get_current_head()
+        return await connection.run_sync(revision) == newest_revision()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import SelectBase
+
 from apviso.protocol.states import HistoryCause, UserStatus
 from apviso.server.audit import store as audit
 from apviso.server.db import triage
@@ -11,6 +16,10 @@ from apviso.server.stream import store as stream
 
 # A round takes so many; the next one comes in a second.
 RISKS_AT_ONCE = 100
+
+
+def risks_to_end(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.accepted_no_longer(now),)
 
 
 async def end_accepted_risks(turn: Turn, plant: Resources) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import uuid_utils
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import Finding, ReportedFinding, StatusChange
@@ -254,15 +254,14 @@ async def list_history(work: Work, finding_id: FindingId, page: Page) -> tuple[l
     return [StatusChange.model_validate(dict(row)) for row in rows.mappings()], total or 0
 
 
+def accepted_no_longer(now: datetime) -> Select[Any]:
+    """Findings of every organization whose accepted risk has ended."""
+    return select(FindingRow.id).where(FindingRow.accepted_until <= now, FindingRow.user_status == UserStatus.ACCEPTED_RISK)
+
+
 async def end_accepted_risks(work: Work, most: int) -> list[tuple[OrganizationId, FindingId]]:
-    """Open the findings of every organization whose accepted risk has ended, at most so many; those that were opened."""
-    due = (
-        select(FindingRow.id)
-        .where(FindingRow.accepted_until <= work.now, FindingRow.user_status == UserStatus.ACCEPTED_RISK)
-        .order_by(FindingRow.id)
-        .limit(most)
-        .with_for_update(key_share=True)
-    )
+    """Open those whose accepted risk has ended, at most so many; those that were opened."""
+    due = accepted_no_longer(work.now).order_by(FindingRow.id).limit(most).with_for_update(key_share=True)
     ids = list((await work.db.execute(due)).scalars())
     rows = await work.db.execute(
         update(FindingRow)

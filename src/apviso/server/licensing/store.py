@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.licenses import Usage
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
 from apviso.server.db.schema import AttemptRow, LicenseRow, OrganizationRow, RunnerRow, TargetRow
+from apviso.server.signals import ACCESS
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,24 @@ class Installed:
     document: str | None
 
 
+_INSTALLED = (
+    select(OrganizationRow.name, LicenseRow.document)
+    .outerjoin(LicenseRow, LicenseRow.organization_id == OrganizationRow.id)
+    .where(OrganizationRow.id == bindparam("of"))
+)
+_LIVE_LEASES = select(func.count()).where(AttemptRow.organization_id == bindparam("of"), AttemptRow.ended_at.is_(None))
+_INSTALLED_AND_USED = _INSTALLED.add_columns(_LIVE_LEASES.scalar_subquery().label("live_leases"))
+
+
 async def installed(work: Work, organization_id: OrganizationId) -> Installed:
-    row = (
-        await work.db.execute(
-            select(OrganizationRow.name, LicenseRow.document)
-            .outerjoin(LicenseRow, LicenseRow.organization_id == OrganizationRow.id)
-            .where(OrganizationRow.id == organization_id)
-        )
-    ).one()
+    row = (await work.db.execute(_INSTALLED, {"of": organization_id})).one()
     return Installed(row.name, row.document)
+
+
+async def installed_and_used(work: Work, organization_id: OrganizationId) -> tuple[Installed, int]:
+    """What is installed, and how many attempts have not ended."""
+    row = (await work.db.execute(_INSTALLED_AND_USED, {"of": organization_id})).one()
+    return Installed(row.name, row.document), row.live_leases
 
 
 async def install(work: Work, organization_id: OrganizationId, document: str) -> None:
@@ -41,6 +51,7 @@ async def install(work: Work, organization_id: OrganizationId, document: str) ->
         .values(organization_id=organization_id, **values)
         .on_conflict_do_update(index_elements=[LicenseRow.organization_id], set_=values)
     )
+    work.hints.add(ACCESS)
 
 
 async def usage(work: Work, organization_id: OrganizationId) -> Usage:

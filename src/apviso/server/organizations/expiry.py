@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import SelectBase
 
 from apviso.protocol.wire import format_instant
 from apviso.server.organizations import store
@@ -10,6 +13,10 @@ from apviso.server.resources import Resources, Turn
 from apviso.server.stream import store as stream
 
 TOLD_BEFORE = timedelta(days=7)
+
+
+def keys_to_tell_of(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.expiring(now, now + TOLD_BEFORE),)
 
 
 async def tell_expiring_keys(turn: Turn, plant: Resources) -> None:

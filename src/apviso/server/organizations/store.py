@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.access import ApiKey
@@ -19,6 +19,7 @@ from apviso.server.db.engine import Work
 from apviso.server.db.schema import ApiKeyRow, OrganizationRow
 from apviso.server.errors import ApiKeyNotFound
 from apviso.server.paging import Page
+from apviso.server.signals import ACCESS
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Organization:
 
 EXPIRING_AT_ONCE = 200
 _COLUMNS = (OrganizationRow.id, OrganizationRow.name, OrganizationRow.requires_verification)
+_LOCKED = select(*_COLUMNS).where(OrganizationRow.id == bindparam("of")).with_for_update(key_share=True)
 
 
 async def get(work: Work, organization_id: OrganizationId) -> Organization:
@@ -42,8 +44,7 @@ async def get(work: Work, organization_id: OrganizationId) -> Organization:
 
 async def lock(work: Work, organization_id: OrganizationId) -> Organization:
     """Keep two changes from counting against the same limit at the same time."""
-    found = await work.db.execute(select(*_COLUMNS).where(OrganizationRow.id == organization_id).with_for_update(key_share=True))
-    row = found.one()
+    row = (await work.db.execute(_LOCKED, {"of": organization_id})).one()
     return Organization(row.id, row.name, row.requires_verification)
 
 
@@ -148,23 +149,26 @@ async def list_scopes(work: Work, organization_id: OrganizationId) -> dict[str, 
 
 async def edit_key(work: Work, organization_id: OrganizationId, key_id: str, **values: Any) -> None:
     await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(**values))
+    work.hints.add(ACCESS)
 
 
 async def revoke_key(work: Work, organization_id: OrganizationId, key_id: str) -> bool:
     """End a key at once; False where it was revoked before."""
     won = await work.db.execute(update(ApiKeyRow).where(*_mine(organization_id), ApiKeyRow.id == key_id).values(revoked_at=work.now))
+    work.hints.add(ACCESS)
     return won.rowcount == 1
 
 
-async def list_expiring(work: Work, before: datetime) -> list[tuple[OrganizationId, ApiKey]]:
-    """Keys of all organizations that end before then, and of which that was not told yet; some at a time."""
+def expiring(now: datetime, before: datetime) -> Select[Any]:
+    """Keys of all organizations that end before then, and of which that was not told yet."""
     row = ApiKeyRow
-    rows = await work.db.execute(
-        select(row.__table__)
-        .where(row.expires_at <= before, row.expires_at > work.now, row.expiry_told_at.is_(None), row.revoked_at.is_(None))
-        .order_by(row.id)
-        .limit(EXPIRING_AT_ONCE)
-    )
+    is_soon = (row.expires_at <= before, row.expires_at > now)
+    return select(row.__table__).where(*is_soon, row.expiry_told_at.is_(None), row.revoked_at.is_(None))
+
+
+async def list_expiring(work: Work, before: datetime) -> list[tuple[OrganizationId, ApiKey]]:
+    """Some at a time."""
+    rows = await work.db.execute(expiring(work.now, before).order_by(ApiKeyRow.id).limit(EXPIRING_AT_ONCE))
     return [(OrganizationId(found["organization_id"]), _key(found)) for found in rows.mappings()]
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from pydantic import JsonValue
 
@@ -26,6 +27,11 @@ class Candidate:
     facts: RunnerFacts
     presence: Presence
     busy_until: tuple[datetime, ...] = ()
+
+    # Asked for several times in one judgment, of every runner.
+    @cached_property
+    def free_slots(self) -> int:
+        return self.facts.free_slots
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class Question:
         """The names of the runners that have to say what they run before anybody is given a scan, and how long they are waited for."""
         called = ((one.facts.name, one.facts.roll_call_until) for one in self.candidates)
         return {name: until for name, until in called if until is not None and until > self.now}
+
+    def name_of(self, runner_id: RunnerId) -> str | None:
+        return next((one.facts.name for one in self.candidates if one.facts.id == runner_id), None)
 
 
 # What `target_idle` observes: a scan of the target is active, or one that ended may still send what it had begun.
@@ -235,7 +244,7 @@ class _Stages:
         self.compatible = left
         self.able = left = self._judge(CheckCode.RUNNER_IN_MAINTENANCE, self._is_working, _tell_maintenance, left)
         free = self._judge(CheckCode.RUNNER_CAPACITY, _has_slot, _tell_capacity, left)
-        chosen = min(free or left, key=lambda candidate: (-candidate.facts.free_slots, candidate.facts.id), default=None)
+        chosen = min(free or left, key=lambda candidate: (-candidate.free_slots, candidate.facts.id), default=None)
         self.selected = chosen.facts.id if chosen else None
 
     def _judge(self, code: CheckCode, keep: _Keep, tell: Callable[[_Told], _Telling], before: list[Candidate]) -> list[Candidate]:
@@ -297,7 +306,7 @@ def _is_healthy(candidate: Candidate) -> bool:
 
 
 def _has_slot(candidate: Candidate) -> bool:
-    return candidate.facts.free_slots > 0
+    return candidate.free_slots > 0
 
 
 def _tell_registered(told: _Told) -> _Telling:
@@ -381,7 +390,7 @@ def _tell_maintenance(told: _Told) -> _Telling:
 
 def _tell_capacity(told: _Told) -> _Telling:
     used, slots = sum(c.facts.live_leases for c in told.before), sum(c.facts.slots for c in told.before)
-    free = sum(c.facts.free_slots for c in told.before)
+    free = sum(c.free_slots for c in told.before)
     message = f"{free} of {slots} slots free." if free else f"All {slots} slots are taken ({used} scans are running)."
     return _Telling(message, "Wait for a scan to end, raise the runner's concurrency, or enroll another runner.", free)
 

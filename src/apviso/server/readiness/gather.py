@@ -12,8 +12,8 @@ from apviso.protocol.licenses import License
 from apviso.protocol.readiness import Readiness
 from apviso.protocol.wire import OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.db.engine import Work
-from apviso.server.errors import RunnerNotFound, TargetNotFound
-from apviso.server.licensing.current import current_license
+from apviso.server.errors import RunnerNotFound
+from apviso.server.licensing.current import current_license, shown_license
 from apviso.server.organizations import store as organizations
 from apviso.server.readiness import store
 from apviso.server.readiness.assessment import Candidate, Question, TargetFacts, assess_each
@@ -35,32 +35,21 @@ async def gather(
     work: Work,
     plant: Resources,
     organization_id: OrganizationId,
-    target_id: str | None = None,
+    target: str | KnownTarget | None = None,
     runner_id: str | None = None,
     *,
-    for_scan: ScanId | None = None,
-    not_before: datetime | None = None,
     is_brief: bool = False,
 ) -> Question:
-    """The question for one organization; `for_scan` does not count as another scan of its target.
-
-    Raises RunnerNotFound and TargetNotFound.
-    """
+    """The question for one organization; the target by its id, or as it was read just now. Raises RunnerNotFound and TargetNotFound."""
     records = await current(plant, organization_id)
     if runner_id is not None and not records.has(runner_id):
         raise RunnerNotFound
-    target = None
-    if target_id is not None:
-        for_scans = () if for_scan is None else (for_scan,)
-        target = (await target_facts(work, organization_id, [TargetId(target_id)], for_scans)).get(TargetId(target_id))
-        if target is None:
-            raise TargetNotFound
+    facts = None if target is None else await _facts_now(work, organization_id, target)
     ends = await expected_ends(work, organization_id)
     return replace(
         question_of(records, await current_license(work, plant, organization_id), work.now, ends),
-        target=target,
+        target=facts,
         requested_runner_id=RunnerId(runner_id) if runner_id is not None else None,
-        not_before=not_before,
         is_brief=is_brief,
     )
 
@@ -83,19 +72,22 @@ async def judged_each(questions: Sequence[Question]) -> list[Readiness]:
     return await asyncio.to_thread(assess_each, questions)
 
 
-async def readiness_of(
-    work: Work, plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool = False
-) -> Readiness:
+async def readiness_of(plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool = False) -> Readiness:
     """Whether any scan could start now, without an estimate. While one could, it is judged anew only when something changes that counts."""
-    held = await current_license(work, plant, organization_id)
+    held = await shown_license(plant, organization_id)
     made, key = records.made_of_standing, (READY, is_brief)
     known: Readiness | None = made.get(key)
     if known is not None and known.license == held:
         return known
-    readiness = await judged(replace(question_of(records, held, work.now, {}), is_brief=is_brief))
+    readiness = await judged(replace(question_of(records, held, plant.database.clock(), {}), is_brief=is_brief))
     if readiness.ready and made is records.made_of_standing:
         made[key] = readiness
     return readiness
+
+
+async def _facts_now(work: Work, organization_id: OrganizationId, target: str | KnownTarget) -> TargetFacts:
+    known = target if isinstance(target, KnownTarget) else await targets.get(work, organization_id, target)
+    return (await _facts_of(work, organization_id, [known], ()))[known.id]
 
 
 async def target_facts(
@@ -103,9 +95,15 @@ async def target_facts(
 ) -> dict[TargetId, TargetFacts]:
     """Of those that the organization has. The scans are those that the question is about: they do not count as others of their targets."""
     found = await targets.list_by_id(work, organization_id, target_ids)
+    return await _facts_of(work, organization_id, found.values(), for_scans)
+
+
+async def _facts_of(
+    work: Work, organization_id: OrganizationId, known: Collection[KnownTarget], for_scans: Collection[ScanId]
+) -> dict[TargetId, TargetFacts]:
     organization = await organizations.get(work, organization_id)
-    touched = await store.touches(work, target_ids, for_scans)
-    return {target.id: _facts(target, organization.requires_verification, touched.get(target.id)) for target in found.values()}
+    touched = await store.touches(work, [target.id for target in known], for_scans)
+    return {target.id: _facts(target, organization.requires_verification, touched.get(target.id)) for target in known}
 
 
 def _facts(target: KnownTarget, needs_proof: bool, touch: store.Touch | None) -> TargetFacts:

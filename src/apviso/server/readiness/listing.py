@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from apviso.protocol.readiness import Readiness
@@ -46,23 +47,48 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class WantedReadiness:
+    """Of any scan, with each runner or without."""
+
+    is_brief: bool
+
+
+@dataclass(frozen=True)
 class Answer:
     body: bytes
     tag: str
 
 
-async def list_answer(work: Work, plant: Resources, organization_id: OrganizationId, wanted: Wanted) -> Answer:
+async def list_answer(plant: Resources, organization_id: OrganizationId, wanted: Wanted) -> Answer:
     """The JSON of a RunnerList, and its entity tag."""
     records = await current(plant, organization_id)
-    readiness = await readiness_of(work, plant, organization_id, records, is_brief=wanted.is_brief)
-    if not readiness.ready:
-        ends = await expected_ends(work, organization_id)
-        readiness = await judged(replace(question_of(records, readiness.license, work.now, ends), is_brief=wanted.is_brief))
+    readiness = await _with_estimate(plant, organization_id, records, is_brief=wanted.is_brief)
     # Nothing is waited for from here on, or the records could be others in the end.
+    return _kept_or_made(records, readiness, wanted, lambda: _list_of(records, readiness, wanted))
+
+
+async def readiness_answer(plant: Resources, organization_id: OrganizationId, *, is_brief: bool) -> Answer:
+    """The JSON of a Readiness for any scan, and its entity tag."""
+    records = await current(plant, organization_id)
+    readiness = await _with_estimate(plant, organization_id, records, is_brief=is_brief)
+    return _kept_or_made(records, readiness, WantedReadiness(is_brief), lambda: readiness.model_dump_json(by_alias=True).encode())
+
+
+async def _with_estimate(plant: Resources, organization_id: OrganizationId, records: Records, *, is_brief: bool) -> Readiness:
+    readiness = await readiness_of(plant, organization_id, records, is_brief=is_brief)
+    if readiness.ready:
+        return readiness
+    async with plant.database.reading() as work:
+        ends = await expected_ends(work, organization_id)
+    return await judged(replace(question_of(records, readiness.license, plant.database.clock(), ends), is_brief=is_brief))
+
+
+def _kept_or_made(records: Records, readiness: Readiness, wanted: Wanted | WantedReadiness, make: Callable[[], bytes]) -> Answer:
     known: tuple[Readiness, Answer] | None = records.made.get(wanted)
     if known is not None and (known[0] is readiness or known[0] == readiness):
         return known[1]
-    answer = _answer(records, readiness, wanted)
+    body = make()
+    answer = Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
     if len(records.made) >= MOST_KEPT:
         records.made.clear()
     records.made[wanted] = readiness, answer
@@ -86,7 +112,7 @@ async def uptime_answer(work: Work, plant: Resources, organization_id: Organizat
     )
 
 
-def _answer(records: Records, readiness: Readiness, wanted: Wanted) -> Answer:
+def _list_of(records: Records, readiness: Readiness, wanted: Wanted) -> bytes:
     found = [record.shown for record in records.all() if wanted.fits(record)]
     counted: dict[str, int | None] = {"total": len(found), "page": None, "limit": None, "totalPages": None}
     if wanted.page is not None or wanted.limit is not None:
@@ -95,5 +121,4 @@ def _answer(records: Records, readiness: Readiness, wanted: Wanted) -> Answer:
         found = found[(number - 1) * size : number * size]
     written = readiness.model_dump_json(by_alias=True).encode()
     tail = json.dumps(counted, separators=(",", ":")).encode()[1:]
-    body = b"".join((b'{"runners":[', b",".join(found), b'],"readiness":', written, b",", tail))
-    return Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return b"".join((b'{"runners":[', b",".join(found), b'],"readiness":', written, b",", tail))

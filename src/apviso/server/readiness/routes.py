@@ -23,7 +23,7 @@ from apviso.server.errors import (
 )
 from apviso.server.paging import MAX_LIMIT, MAX_PAGE, Paged
 from apviso.server.readiness.gather import gather, judged
-from apviso.server.readiness.listing import Wanted, list_answer, uptime_answer
+from apviso.server.readiness.listing import Answer, Wanted, list_answer, readiness_answer, uptime_answer
 from apviso.server.resources import Plant, Reading
 
 router = APIRouter(prefix="/api/v1/runners", tags=["runners"])
@@ -35,7 +35,6 @@ DENIED = (CredentialMissing, CredentialInvalid, WrongCredential, InsufficientSco
 @router.get("", responses=responses(*DENIED), response_model=RunnerList)
 async def list_runners(
     caller: RunnersReader,
-    work: Reading,
     plant: Plant,
     status: RunnerStatus | None = None,
     label: Annotated[str | None, Query(max_length=64)] = None,
@@ -45,8 +44,7 @@ async def list_runners(
     brief: Brief = False,
 ) -> Response:
     """All runners and whether a scan could start now. Revoked ones only with `status=revoked`; `name` matches a part of the name."""
-    answer = await list_answer(work, plant, caller.organization_id, Wanted(status, label, name, page, limit, brief))
-    return Response(answer.body, media_type="application/json", headers={"etag": answer.tag})
+    return _response(await list_answer(plant, caller.organization_id, Wanted(status, label, name, page, limit, brief)))
 
 
 @router.get("/uptime", responses=responses(*DENIED))
@@ -63,14 +61,21 @@ async def list_uptime(
     return await uptime_answer(work, plant, caller.organization_id, Wanted(status, label, name, page.page, page.limit))
 
 
-@router.get("/readiness", responses=responses(*DENIED, RunnerNotFound, TargetNotFound))
+@router.get("/readiness", responses=responses(*DENIED, RunnerNotFound, TargetNotFound), response_model=Readiness)
 async def get_readiness(
     caller: RunnersReader,
-    work: Reading,
     plant: Plant,
     target_id: Annotated[str | None, Query(alias="targetId", max_length=64)] = None,
     runner_id: Annotated[str | None, Query(alias="runnerId", max_length=64)] = None,
     brief: Brief = False,
-) -> Readiness:
+) -> Response:
     """Whether a scan may start now, and exactly why not: the checks, the one that matters, and its fix."""
-    return await judged(await gather(work, plant, caller.organization_id, target_id, runner_id, is_brief=brief))
+    if target_id is None and runner_id is None:
+        return _response(await readiness_answer(plant, caller.organization_id, is_brief=brief))
+    async with plant.database.reading() as work:
+        readiness = await judged(await gather(work, plant, caller.organization_id, target_id, runner_id, is_brief=brief))
+    return Response(readiness.model_dump_json(by_alias=True), media_type="application/json")
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, media_type="application/json", headers={"etag": answer.tag})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import SelectBase
+
 from apviso.protocol.readiness import CheckCode
 from apviso.server.db.engine import Work
 from apviso.server.localtime import has_turned, is_within, next_turn
@@ -16,6 +21,10 @@ from apviso.server.targets.facts import KnownTarget
 
 # In one round; what is left is told in the next.
 TARGETS_AT_ONCE, RUNNERS_AT_ONCE = 20, 200
+
+
+def turns_to_tell(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return targets.turned(now), runners.turned(now)
 
 
 async def tell_turns(turn: Turn, plant: Resources) -> None:

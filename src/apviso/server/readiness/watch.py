@@ -23,8 +23,9 @@ async def observe_readiness(turn: Turn, plant: Resources) -> None:
         while stirred:
             organization_id = OrganizationId(stirred[0])
             records = await current(plant, organization_id)
+            readiness = await readiness_of(plant, organization_id, records, is_brief=True)
             async with turn() as work:
-                await _observe(work, organization_id, await readiness_of(work, plant, organization_id, records, is_brief=True))
+                await _observe(work, organization_id, readiness)
             del stirred[0]
     finally:
         # What could not be looked at now is looked at next time.

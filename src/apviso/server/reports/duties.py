@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
+from sqlalchemy import SelectBase
 
 from apviso.server.errors import DatabaseUnavailable, Overloaded
 from apviso.server.reports import store, writing
@@ -17,6 +19,10 @@ from apviso.server.resources import Resources, Turn
 log = structlog.get_logger("apviso.reports")
 # In one round; other duties are waiting.
 REPORTS_AT_ONCE = 10
+
+
+def reports_to_write(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.unwritten(now),)
 
 
 async def write_reports(turn: Turn, plant: Resources) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import Select, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.states import FINAL_STATUSES, ScanStatus
@@ -132,15 +132,15 @@ async def add_files(work: Work, rows: list[dict[str, Any]]) -> None:
     await work.db.execute(dialect(ReportFileRow).on_conflict_do_nothing(), rows)
 
 
+def unwritten(now: datetime) -> Select[OrganizationId, ScanId]:
+    """Scans of every organization that have ended and have no report; not those that are left alone for now."""
+    has_none = and_(ScanRow.finished_at.is_not(None), ScanRow.reported_at.is_(None))
+    return select(ScanRow.organization_id, ScanRow.id).where(has_none, or_(ScanRow.report_due_at.is_(None), ScanRow.report_due_at <= now))
+
+
 async def list_unwritten(work: Work, most: int) -> list[tuple[OrganizationId, ScanId]]:
-    """Scans of every organization that have ended and have no report, the first to end first; not those that are left alone for now."""
-    rows = await work.db.execute(
-        select(ScanRow.organization_id, ScanRow.id)
-        .where(ScanRow.finished_at.is_not(None), ScanRow.reported_at.is_(None))
-        .where(or_(ScanRow.report_due_at.is_(None), ScanRow.report_due_at <= work.now))
-        .order_by(ScanRow.finished_at)
-        .limit(most)
-    )
+    """The first to end first."""
+    rows = await work.db.execute(unwritten(work.now).order_by(ScanRow.finished_at).limit(most))
     return [(row.organization_id, row.id) for row in rows]
 
 

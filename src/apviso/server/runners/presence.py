@@ -52,7 +52,8 @@ class Presence:
 
     @property
     def blocking_faults(self) -> list[str]:
-        return [reason for reason in self.reasons if reason in BLOCKING_FAULTS]
+        # Most runners have none: each is asked in every judgment of its fleet.
+        return [reason for reason in self.reasons if reason in BLOCKING_FAULTS] if self.reasons else []
 
 
 def presence_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> Presence:

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from pydantic_core import to_json
-from sqlalchemy import Select, Table, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from apviso.protocol.daemon import Heartbeat, Registration
 from apviso.protocol.runners import Boot, HeartbeatGap, Quarantine, StatusInterval
@@ -19,6 +20,7 @@ from apviso.protocol.tokens import Token
 from apviso.protocol.wire import JobId, OrganizationId, RunnerId
 from apviso.server.db.beats import Beat, write
 from apviso.server.db.engine import Work
+from apviso.server.db.many import one_of
 from apviso.server.db.schema import AttemptRow, HeartbeatGapRow, RunnerIntervalRow, RunnerRow, RunnerSampleRow, RunnerTokenRow, ScanRow
 from apviso.server.errors import RunnerNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, read_windows
@@ -45,6 +47,17 @@ def _known() -> Select[Any]:
     return select(RunnerRow.__table__, _LIVE_LEASES.label("live_leases"))
 
 
+# What each round of claims asks is put together once.
+_LOCKED = select(RunnerRow.id).where(one_of(RunnerRow.id, "ids")).order_by(RunnerRow.id).with_for_update(key_share=True)
+_CLAIMED = aliased(AttemptRow)
+_CLAIMING = (
+    _known()
+    .add_columns(_CLAIMED.nonce.label("used_nonce"))
+    .outerjoin(_CLAIMED, and_(_CLAIMED.runner_id == RunnerRow.id, one_of(_CLAIMED.nonce, "nonces")))
+    .where(RunnerRow.organization_id == bindparam("of"), one_of(RunnerRow.id, "ids"))
+)
+
+
 def _facts(row: Mapping[Any, Any]) -> RunnerFacts:
     observed = row["observed_status"]
     return RunnerFacts(
@@ -68,6 +81,22 @@ async def list_by_id(work: Work, organization_id: OrganizationId, runner_ids: Co
     return {row["id"]: _facts(row) for row in rows.mappings()}
 
 
+async def list_claiming(
+    work: Work, organization_id: OrganizationId, runner_ids: Collection[RunnerId], nonces: Collection[str]
+) -> tuple[dict[RunnerId, RunnerFacts], set[tuple[RunnerId, str]]]:
+    """These runners, and which of the nonces have got a claim already, by the runner that sent them."""
+    rows = await work.db.execute(_CLAIMING, {"of": organization_id, "ids": list(runner_ids), "nonces": list(nonces)})
+    found, used = dict[RunnerId, RunnerFacts](), set[tuple[RunnerId, str]]()
+    for row in rows.mappings():
+        values = dict(row)
+        runner_id, nonce = values["id"], values.pop("used_nonce")
+        if nonce is not None:
+            used.add((runner_id, nonce))
+        if runner_id not in found:
+            found[runner_id] = _facts(values)
+    return found, used
+
+
 async def horizon(work: Work) -> int:
     """On PostgreSQL: the oldest transaction that was still under way. Whatever is not visible now was written by it or by a later one."""
     return int(await work.db.scalar(text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")) or 0)
@@ -81,10 +110,13 @@ async def list_written_since(work: Work, organization_id: OrganizationId, horizo
     return [RunnerId(runner_id) for runner_id in found.scalars()]
 
 
-async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
+def unsettled(now: datetime, policy: PresencePolicy) -> Select[Any]:
     """Runners of every organization that may stand differently from what was noted."""
-    wanted = may_have_changed(work.now, policy, _LIVE_LEASES)
-    return list((await work.db.execute(select(RunnerRow.id).where(wanted).order_by(RunnerRow.id))).scalars())
+    return select(RunnerRow.id).where(may_have_changed(now, policy, _LIVE_LEASES))
+
+
+async def list_unsettled(work: Work, policy: PresencePolicy) -> list[RunnerId]:
+    return list((await work.db.execute(unsettled(work.now, policy).order_by(RunnerRow.id))).scalars())
 
 
 async def list_locked(work: Work, runner_ids: Sequence[RunnerId]) -> list[RunnerFacts]:
@@ -113,10 +145,14 @@ async def list_by_token(work: Work, prefixes: Collection[str]) -> dict[str, tupl
     return found
 
 
+def turned(now: datetime) -> Select[Any]:
+    """Runners of every organization whose maintenance has begun or ended."""
+    return _known().where(or_(RunnerRow.maintenance_turns_at <= now, RunnerRow.maintenance_turns_at > now + FURTHEST_WINDOW))
+
+
 async def list_turned(work: Work, most: int) -> list[RunnerFacts]:
-    """Runners of every organization whose maintenance has begun or ended, the first to do so first."""
-    is_over = or_(RunnerRow.maintenance_turns_at <= work.now, RunnerRow.maintenance_turns_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(_known().where(is_over).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
+    """The first to do so first."""
+    rows = await work.db.execute(turned(work.now).order_by(RunnerRow.maintenance_turns_at, RunnerRow.id).limit(most))
     return [_facts(row) for row in rows.mappings()]
 
 
@@ -141,8 +177,9 @@ async def get(work: Work, organization_id: OrganizationId, runner_id: str) -> Ru
 
 async def lock(work: Work, *runner_ids: RunnerId) -> None:
     """Keep the runners' other calls waiting until this one is done: they count their slots, their boots and their tokens."""
-    wanted = select(RunnerRow.id).where(RunnerRow.id.in_(runner_ids)).order_by(RunnerRow.id)
-    await work.db.execute(wanted.with_for_update(key_share=True))
+    # SQLite has one writer.
+    if work.db.dialect.name == "postgresql":
+        await work.db.execute(_LOCKED, {"ids": list(runner_ids)})
 
 
 async def count_registered(work: Work, organization_id: OrganizationId) -> int:
@@ -311,11 +348,20 @@ async def retire(work: Work, organization_id: OrganizationId, runner_id: RunnerI
     return await edit(work, organization_id, runner_id, revoked_at=work.now, retired_at=work.now)
 
 
+def _is_paused_no_longer(now: datetime) -> ColumnElement[bool]:
+    return and_(RunnerRow.admin_until <= now, RunnerRow.revoked_at.is_(None))
+
+
+def paused_no_longer(now: datetime) -> Select[Any]:
+    """Runners of every organization whose pause or quarantine has run out."""
+    return select(RunnerRow.id).where(_is_paused_no_longer(now))
+
+
 async def end_expired_pauses(work: Work) -> Sequence[tuple[OrganizationId, RunnerId]]:
-    """Runners whose pause or quarantine has run out are enabled again."""
+    """They are enabled again."""
     rows = await work.db.execute(
         update(RunnerRow)
-        .where(RunnerRow.admin_until <= work.now, RunnerRow.revoked_at.is_(None))
+        .where(_is_paused_no_longer(work.now))
         .values(admin_state=AdminState.ENABLED, admin_until=None, admin_note=None)
         .returning(RunnerRow.organization_id, RunnerRow.id)
     )

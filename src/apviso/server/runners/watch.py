@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import SelectBase
+
 from apviso.protocol.states import Fault
 from apviso.protocol.wire import format_instant
 from apviso.server.db.engine import Work
@@ -35,6 +37,10 @@ async def observe(work: Work, runner: RunnerFacts, policy: PresencePolicy) -> Pr
     if not _is_as_noted(runner, presence):
         await _note(work, [(runner, presence)])
     return presence
+
+
+def everyone_to_observe(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.unsettled(now, policy_of(plant)),)
 
 
 async def observe_everyone(turn: Turn, plant: Resources) -> None:

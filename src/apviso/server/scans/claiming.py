@@ -19,7 +19,7 @@ from apviso.server.audit import store as audit
 from apviso.server.audit.store import SYSTEM
 from apviso.server.db.engine import Work
 from apviso.server.errors import RunnerRevoked
-from apviso.server.licensing.current import current_license
+from apviso.server.licensing.current import license_in_use
 from apviso.server.metrics import CLAIMS, jobs_claimed
 from apviso.server.organizations import store as organizations
 from apviso.server.organizations.store import Organization
@@ -100,9 +100,9 @@ def reachable(runner: RunnerFacts, held: License) -> frozenset[Visibility]:
 async def look_out(work: Work, plant: Resources, organization_id: OrganizationId, claims: int = 1) -> Outlook:
     """`claims`: how many want something; of each kind of scans no more are looked for."""
     scans = await store.list_claimable(work, organization_id, claims, other_since(plant, work.now))
-    held = await current_license(work, plant, organization_id)
+    held, live = await license_in_use(work, plant, organization_id)
     is_roll_call = await plant.roll_call.until(work, organization_id) is not None
-    return Outlook(work.now, scans, held, await store.count_live(work, organization_id), is_roll_call)
+    return Outlook(work.now, scans, held, live, is_roll_call)
 
 
 def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook | None:
@@ -186,12 +186,12 @@ async def take(
     organization = await organizations.lock(work, organization_id)
     if await plant.roll_call.until(work, organization_id) is not None:
         return {}
-    held = await current_license(work, plant, organization_id)
-    live = await store.count_live(work, organization_id)
+    held, live = await license_in_use(work, plant, organization_id)
     takers = await _takers(work, plant, organization_id, [ticket for _, ticket in wanted], held, live)
-    scans = await store.lock_claimable(work, organization_id, {scan_id for scan_id, _ in wanted}) if takers else []
+    if not takers:
+        return {}
+    scans, kept = await store.lock_claimable(work, organization_id, {scan_id for scan_id, _ in wanted})
     pairs = match(scans, takers, other_since(plant, work.now), held.concurrent_job_limit - live)
-    kept = await targets.list_by_id(work, organization_id, {scan.target_id for scan, _ in pairs}) if pairs else {}
     proved = [(scan, ticket) for scan, ticket in pairs if await _is_permitted(work, organization, scan, kept[scan.target_id])]
     return await _assign(work, plant, organization_id, proved, kept) if proved else {}
 
@@ -212,8 +212,7 @@ async def _takers(
     work: Work, plant: Resources, organization_id: OrganizationId, tickets: Sequence[Ticket], held: License, live: int
 ) -> list[Taker[Ticket]]:
     ids, nonces = {ticket.caller.id for ticket in tickets}, {ticket.claim.nonce for ticket in tickets}
-    found = await runners.list_by_id(work, organization_id, ids)
-    used = await store.list_used_nonces(work, ids, nonces)
+    found, used = await runners.list_claiming(work, organization_id, ids, nonces)
     policy, takers = policy_of(plant), list[Taker[Ticket]]()
     for ticket in tickets:
         runner, claim = found[ticket.caller.id], (ticket.caller.id, ticket.claim.nonce)

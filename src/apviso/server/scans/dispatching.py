@@ -52,7 +52,7 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
 def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook: Outlook) -> list[tuple[ScanId, Standing]]:
     """Who is to get what. Whoever is chosen is in hand: nothing else ends its wait."""
     for place in line.places:
-        if not place.asked.is_judged or _is_refused_with_others(place.asked) or _stands_by_the_clock(place.asked):
+        if not place.asked.is_judged or _is_for_others(place.asked.refusal) or _stands_by_the_clock(place.asked):
             place.asked.judge(plant, outlook, outlook.at)
     takers = (
         Taker(place.runner_id, place.asked.visibilities, place, place.asked.runner.free_slots)
@@ -66,9 +66,9 @@ def _choose(plant: Resources, line: Line[Ticket, ClaimAnswer, Outlook], outlook:
     return chosen
 
 
-def _is_refused_with_others(ticket: Ticket) -> bool:
-    # Everything else that refuses a runner is a change of the runner, of which it is told.
-    return ticket.refusal is not None and (ticket.refusal == ROLL_CALL or ticket.refusal.startswith("license_"))
+def _is_for_others(refusal: str | None) -> bool:
+    """Whether others are refused with the runner. Everything else that refuses it is a change of the runner, of which it is told."""
+    return refusal is not None and (refusal == ROLL_CALL or refusal.startswith("license_"))
 
 
 def _stands_by_the_clock(ticket: Ticket) -> bool:
@@ -125,7 +125,7 @@ async def _sweep(plant: Resources) -> None:
         now = work.now
     for organization_id, line in plant.waiting.waiting_in():
         seen: Outlook | None = line.seen
-        if organization_id in where or any(_is_refused_with_others(place.asked) for place in line.places):
+        if organization_id in where or any(map(_is_for_others, {place.asked.refusal for place in line.places})):
             plant.waiting.hint(organization_id)
         elif seen is not None and not seen.scans and not seen.is_roll_call:
             # Still nothing: whoever comes next need not look.

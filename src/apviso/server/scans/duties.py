@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+
+from sqlalchemy import SelectBase
 
 from apviso.protocol.states import EndReason, ScanStatus
 from apviso.server.audit.store import SYSTEM
@@ -24,6 +27,10 @@ SCANS_AT_ONCE = 20
 NOT_GIVEN_BACK = "The runner was drained and did not give the scan back at the deadline."
 
 
+def timers_to_run(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return store.overdue(now, plant.amnesty_until, plant.settings.timers)
+
+
 async def run_timers(turn: Turn, plant: Resources) -> None:
     """Do what is due, some scans at a time."""
     timers = plant.settings.timers
@@ -39,6 +46,10 @@ async def run_timers(turn: Turn, plant: Resources) -> None:
                 if what is not None:
                     work.afterwards.append(partial(timer_ran_out, what))
                     await _act(work, plant, scan, attempt, what)
+
+
+def drains_to_force(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.drained_with_scans(now),)
 
 
 async def force_drains(turn: Turn, plant: Resources) -> None:

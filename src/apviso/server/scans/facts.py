@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
-
-from sqlalchemy import RowMapping
 
 from apviso.protocol.states import ACTIVE_STATUSES, FINAL_STATUSES, EndReason, ModelPreset, ScanStatus, Visibility
 from apviso.protocol.tokens import Token
@@ -54,7 +53,7 @@ class ScanFacts:
         return self.status in ACTIVE_STATUSES
 
     @classmethod
-    def of(cls, row: RowMapping) -> Self:
+    def of(cls, row: Mapping[Any, Any]) -> Self:
         values: dict[str, Any] = {name: row[name] for name in _SCAN_FIELDS}
         for name, kind in _SCAN_ENUMS.items():
             values[name] = None if values[name] is None else kind(values[name])
@@ -92,7 +91,7 @@ class AttemptFacts:
     log_gaps: list[Any] | None = None
 
     @classmethod
-    def of(cls, row: RowMapping) -> Self:
+    def of(cls, row: Mapping[Any, Any]) -> Self:
         reason = row["end_reason"]
         return cls(**{name: row[name] for name in _ATTEMPT_FIELDS} | {"end_reason": None if reason is None else EndReason(reason)})
 

@@ -56,10 +56,11 @@ async def find_stale(plant: Resources, organization_id: OrganizationId, target_i
             target = await targets.get(work, organization_id, target_id)
         except TargetNotFound:
             return None  # the route says so
+        # Of most targets no proof is looked for, whatever their organization asks.
+        if not (is_needed(target, is_required=True) and is_stale(target, work.now)):
+            return None
         organization = await organizations.get(work, organization_id)
-        now = work.now
-    is_looked_for = is_needed(target, is_required=organization.requires_verification) and is_stale(target, now)
-    return target if is_looked_for else None
+    return target if is_needed(target, is_required=organization.requires_verification) else None
 
 
 async def seek(plant: Resources, target: KnownTarget) -> Look:

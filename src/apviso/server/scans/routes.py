@@ -53,7 +53,7 @@ from apviso.server.scans.gaps import gaps_of
 from apviso.server.scans.lifecycle import cancelled
 from apviso.server.scans.proofs import looked_again
 from apviso.server.scans.view import attempt as shown_attempt
-from apviso.server.scans.view import job, show
+from apviso.server.scans.view import job, show, show_started
 from apviso.server.signals import log_topic
 from apviso.server.stream.sse import EventStream, resume_mark
 
@@ -106,8 +106,8 @@ async def start_scan(
     """
 
     async def create() -> CreatedScan:
-        scan = (await starting.start(work, plant, caller.organization_id, wanted, actor=caller.actor, request_id=caller.request_id)).scan
-        return CreatedScan(scan=(await show(work, plant, [scan]))[0], job=job(scan))
+        started = await starting.start(work, plant, caller.organization_id, wanted, actor=caller.actor, request_id=caller.request_id)
+        return CreatedScan(scan=show_started(started), job=job(started.scan))
 
     return await once.create(CreatedScan, create)
 

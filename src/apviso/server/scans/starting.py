@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uuid_utils
 
@@ -10,7 +10,7 @@ from apviso.protocol.findings import MAX_RETESTED
 from apviso.protocol.readiness import CheckCode, Readiness
 from apviso.protocol.scans import NewScan
 from apviso.protocol.states import ModelPreset
-from apviso.protocol.wire import JobId, OrganizationId, ScanId, TargetId
+from apviso.protocol.wire import JobId, OrganizationId, RunnerId, ScanId, TargetId
 from apviso.server.audit import store as audit
 from apviso.server.db import findings
 from apviso.server.db.engine import Work
@@ -31,7 +31,7 @@ from apviso.server.scans import store
 from apviso.server.scans.ending import tell
 from apviso.server.scans.facts import ScanFacts
 from apviso.server.targets import store as targets
-from apviso.server.targets.store import KnownTarget
+from apviso.server.targets.facts import KnownTarget
 
 # What waiting cannot mend is refused whether or not the caller would queue.
 _FINAL: dict[CheckCode, type[Refusal]] = {
@@ -44,36 +44,53 @@ _MENDED_BY_WAITING: dict[CheckCode, type[Refusal]] = {CheckCode.LICENSE_CAPACITY
 
 @dataclass(frozen=True)
 class Started:
-    """A scan in the queue; `readiness` says whether a runner could take it at once."""
+    """A scan in the queue; `permitted` says whether a runner could take it at once."""
 
     scan: ScanFacts
+    permitted: Permitted
+
+    @property
+    def readiness(self) -> Readiness:
+        return self.permitted.readiness
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """What exactly is to be scanned, and how ready it is; the readiness counts the runners and does not name them."""
+
+    wanted: NewScan
+    target: KnownTarget
     readiness: Readiness
+    # Of the runner that was asked for.
+    runner_name: str | None
 
 
 async def start(
     work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan, *, actor: str, request_id: str | None = None
 ) -> Started:
     """Queue a scan. Raises the refusal that fits; then nothing was changed."""
-    target, complete, readiness = await permit(work, plant, organization_id, wanted)
+    permitted = await permit(work, plant, organization_id, wanted)
+    target, complete = permitted.target, permitted.wanted
     scan_id, job_id = ScanId(str(uuid_utils.uuid7())), JobId(str(uuid_utils.uuid7()))
-    if not await store.add(work, organization_id, scan_id, job_id, complete, target.id, target.visibility):
+    scan = await store.add(work, organization_id, scan_id, job_id, complete, target.id, target.visibility)
+    if scan is None:
         raise ScanAlreadyActive
-    scan = await store.get(work, organization_id, scan_id)
     tell(work, scan, "created")
     details = {"targetId": target.id, "modelPreset": complete.model_preset}
     await audit.record(work, organization_id, actor, "scan.created", ("scan", scan_id), request_id, **details)
-    return Started(scan, readiness)
+    return Started(scan, permitted)
 
 
-async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> tuple[KnownTarget, NewScan, Readiness]:
-    """The target, what exactly is to be scanned, and how ready it is, if that may be queued now.
-
-    Raises the refusal that fits, with the readiness checks where they explain it."""
+async def permit(work: Work, plant: Resources, organization_id: OrganizationId, wanted: NewScan) -> Permitted:
+    """What may be queued now. Raises the refusal that fits, with the readiness checks where they explain it."""
     target = await targets.get_locked(work, organization_id, wanted.target_id)
     wanted = await _complete(work, organization_id, wanted)
-    readiness = await judged(await gather(work, plant, organization_id, wanted.target_id, wanted.runner_id))
-    refuse(readiness, is_queued=wanted.when_unavailable == "queue")
-    return target, wanted, readiness
+    question = await gather(work, plant, organization_id, target, wanted.runner_id, is_brief=True)
+    readiness = await judged(question)
+    if not readiness.ready:
+        # Whoever is refused is told of every runner, which for a thousand of them is most of the answer.
+        refuse(await judged(replace(question, is_brief=False)), is_queued=wanted.when_unavailable == "queue")
+    return Permitted(wanted, target, readiness, question.name_of(RunnerId(wanted.runner_id)) if wanted.runner_id is not None else None)
 
 
 def refuse(readiness: Readiness, *, is_queued: bool) -> None:

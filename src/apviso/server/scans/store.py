@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Integer,
+    Select,
     Table,
     and_,
     bindparam,
@@ -45,6 +46,7 @@ from apviso.protocol.states import (
 from apviso.protocol.timers import Timers
 from apviso.protocol.wire import Instant, JobId, OrganizationId, RunnerId, ScanId, TargetId, Text
 from apviso.server.db.engine import Work
+from apviso.server.db.many import one_of
 from apviso.server.db.schema import AttemptRow, FindingRow, RunnerRow, ScanEventRow, ScanRow, SightingRow, SupersededEventRow, TargetRow
 from apviso.server.errors import ScanNotFound
 from apviso.server.paging import Page, cursor_at, place_of
@@ -53,6 +55,8 @@ from apviso.server.scans.facts import AttemptFacts, NewAttempt, ScanFacts
 from apviso.server.scans.matching import WaitingScan
 from apviso.server.scans.overdue import may_have_run_out, may_wait_too_long
 from apviso.server.signals import runner_topic
+from apviso.server.targets import store as targets
+from apviso.server.targets.facts import KnownTarget
 
 # As a table, for a statement with many sets of values.
 _SCAN = cast(Table, ScanRow.__table__)
@@ -72,10 +76,10 @@ async def add(
     wanted: NewScan,
     target_id: TargetId,
     visibility: Visibility,
-) -> bool:
-    """Queue a scan; False when the target has an active one already."""
+) -> ScanFacts | None:
+    """Queue a scan; None when the target has an active one already."""
     dialect = postgresql.insert if work.db.dialect.name == "postgresql" else sqlite.insert
-    won = await work.db.execute(
+    rows = await work.db.execute(
         dialect(ScanRow)
         .values(
             id=scan_id,
@@ -96,8 +100,10 @@ async def add(
             created_at=work.now,
         )
         .on_conflict_do_nothing()
+        .returning(ScanRow.__table__)
     )
-    return won.rowcount == 1
+    row = rows.mappings().one_or_none()
+    return None if row is None else ScanFacts.of(row)
 
 
 async def get(work: Work, organization_id: OrganizationId, scan_id: str) -> ScanFacts:
@@ -173,13 +179,20 @@ def cursor_after(scan: ScanFacts) -> str:
     return cursor_at(scan.created_at, scan.id)
 
 
-async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:
-    """Scans of every organization of which a timer may have run out, queued ones first."""
-    wanted = select(ScanRow.organization_id, ScanRow.id).order_by(ScanRow.id)
-    queued = await work.db.execute(wanted.where(may_wait_too_long(work.now, timers)))
+def overdue(
+    now: datetime, amnesty_until: datetime, timers: Timers
+) -> tuple[Select[OrganizationId, ScanId], Select[OrganizationId, ScanId]]:
+    """Scans of every organization of which a timer may have run out: those that are queued, and those that a runner holds."""
+    wanted = select(ScanRow.organization_id, ScanRow.id)
     held = wanted.join(AttemptRow, and_(AttemptRow.scan_id == ScanRow.id, AttemptRow.number == ScanRow.attempt))
-    leased = await work.db.execute(held.where(may_have_run_out(work.now, amnesty_until, timers)))
-    return [(row.organization_id, row.id) for row in (*queued, *leased)]
+    return wanted.where(may_wait_too_long(now, timers)), held.where(may_have_run_out(now, amnesty_until, timers))
+
+
+async def list_overdue(work: Work, amnesty_until: datetime, timers: Timers) -> list[tuple[OrganizationId, ScanId]]:
+    """Queued ones first."""
+    queued, held = overdue(work.now, amnesty_until, timers)
+    rows = (*await work.db.execute(queued.order_by(ScanRow.id)), *await work.db.execute(held.order_by(ScanRow.id)))
+    return [(row.organization_id, row.id) for row in rows]
 
 
 async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, AttemptFacts]]:
@@ -191,15 +204,17 @@ async def list_held(work: Work, runner_id: RunnerId) -> list[tuple[ScanFacts, At
     return [(scan, attempts[scan.id]) for scan in map(ScanFacts.of, scans.mappings()) if scan.attempt == attempts[scan.id].number]
 
 
-async def list_drained_with_scans(work: Work) -> list[tuple[OrganizationId, RunnerId]]:
+def drained_with_scans(now: datetime) -> Select[OrganizationId, RunnerId]:
     """Runners of every organization that still hold scans at the deadline of their drain."""
-    rows = await work.db.execute(
+    return (
         select(RunnerRow.organization_id, RunnerRow.id)
         .join(AttemptRow, AttemptRow.runner_id == RunnerRow.id)
-        .where(AttemptRow.ended_at.is_(None), RunnerRow.admin_state == AdminState.DRAINING, RunnerRow.drain_deadline <= work.now)
-        .distinct()
+        .where(AttemptRow.ended_at.is_(None), RunnerRow.admin_state == AdminState.DRAINING, RunnerRow.drain_deadline <= now)
     )
-    return [(row.organization_id, row.id) for row in rows]
+
+
+async def list_drained_with_scans(work: Work) -> list[tuple[OrganizationId, RunnerId]]:
+    return [(row.organization_id, row.id) for row in await work.db.execute(drained_with_scans(work.now).distinct())]
 
 
 async def counts_of(work: Work, scans: Collection[ScanFacts]) -> dict[ScanId, tuple[FindingCounts, int]]:
@@ -249,12 +264,13 @@ _IS_PENDING = ScanRow.status == literal_column(f"'{ScanStatus.PENDING_RUNNER}'")
 
 
 def _is_claimable(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-    still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now)
-    is_closed = exists().where(
+    still_touched = exists().where(AttemptRow.target_id == ScanRow.target_id, AttemptRow.silent_at > now).correlate(ScanRow)
+    closed = exists().where(
         TargetRow.id == ScanRow.target_id,
         TargetRow.window_opens_at.is_not(None),
         or_(TargetRow.window_opens_at > now, TargetRow.window_closes_at <= now),
     )
+    is_closed = closed.correlate(ScanRow)
     is_due = or_(ScanRow.not_before.is_(None), ScanRow.not_before <= now)
     return and_(_IS_PENDING, ScanRow.cancel_requested_at.is_(None), is_due, ~still_touched, ~is_closed)
 
@@ -298,28 +314,49 @@ async def list_organizations_with_claimable(work: Work) -> set[OrganizationId]:
     return set(rows.scalars())
 
 
-async def lock_claimable(work: Work, organization_id: OrganizationId, scan_ids: Collection[ScanId]) -> list[ScanFacts]:
-    """Those of these scans that may still be claimed, kept from other changes until this one is done."""
-    wanted = select(ScanRow.__table__).where(
-        ScanRow.organization_id == organization_id, ScanRow.id.in_(sorted(scan_ids)), _is_claimable(work.now)
-    )
-    rows = await work.db.execute(wanted.order_by(ScanRow.id).with_for_update(skip_locked=True, key_share=True))
-    return [ScanFacts.of(row) for row in rows.mappings()]
+_SCAN_NAMES = tuple(column.key for column in _SCAN.columns)
+_LOCKED = (
+    select(*_SCAN.columns, *targets.COLUMNS)
+    .join(TargetRow, TargetRow.id == ScanRow.target_id)
+    .where(ScanRow.organization_id == bindparam("of"), one_of(ScanRow.id, "ids"))
+    .where(_is_claimable(bindparam("now", type_=ScanRow.created_at.type)))
+    .order_by(ScanRow.id)
+    .with_for_update(of=ScanRow, skip_locked=True, key_share=True)
+)
+
+
+async def lock_claimable(
+    work: Work, organization_id: OrganizationId, scan_ids: Collection[ScanId]
+) -> tuple[list[ScanFacts], dict[TargetId, KnownTarget]]:
+    """Those of these scans that may still be claimed, kept from other changes until this one is done, and their targets."""
+    scans, known = list[ScanFacts](), dict[TargetId, KnownTarget]()
+    for row in await work.db.execute(_LOCKED, {"of": organization_id, "ids": list(scan_ids), "now": work.now}):
+        scan = ScanFacts.of(dict(zip(_SCAN_NAMES, row, strict=False)))
+        scans.append(scan)
+        known[scan.target_id] = targets.known_of(row[len(_SCAN_NAMES) :])
+    return scans, known
+
+
+_UNTOUCHED = {"status": ScanStatus.ASSIGNED, "status_reason": None, "not_before": None, "phase": None, "percent": 0, "requests": 0}
+_ASSIGNED = (
+    _SCAN.update()
+    .where(_SCAN.c.id == bindparam("of_scan"), _SCAN.c.attempt == bindparam("after"))
+    .values(attempt=bindparam("number"), runner_id=bindparam("by_runner"), **_UNTOUCHED)
+)
+_NEW_ATTEMPTS = insert(AttemptRow)
 
 
 async def assign(work: Work, claims: Sequence[NewAttempt]) -> None:
     """Give each scan to its runner as the next attempt. The scans are locked, so nobody is faster."""
-    rows = _SCAN.update().where(_SCAN.c.id == bindparam("of_scan"), _SCAN.c.attempt == bindparam("after"))
-    told = {"status": ScanStatus.ASSIGNED, "status_reason": None, "not_before": None, "phase": None, "percent": 0, "requests": 0}
     await work.db.execute(
-        rows.values(attempt=bindparam("number"), runner_id=bindparam("by_runner"), **told),
+        _ASSIGNED,
         [{"of_scan": one.scan.id, "after": one.scan.attempt, "number": one.scan.attempt + 1, "by_runner": one.runner_id} for one in claims],
     )
 
 
 async def add_attempts(work: Work, claims: Sequence[NewAttempt], lease_expires_at: datetime) -> None:
     await work.db.execute(
-        insert(AttemptRow),
+        _NEW_ATTEMPTS,
         [
             {
                 "scan_id": one.scan.id,
@@ -342,24 +379,11 @@ async def add_attempts(work: Work, claims: Sequence[NewAttempt], lease_expires_a
     work.hints.update(runner_topic(one.runner_id) for one in claims)
 
 
-async def list_used_nonces(work: Work, runner_ids: Collection[RunnerId], nonces: Collection[str]) -> set[tuple[RunnerId, str]]:
-    """Which of these nonces have got a claim already, by the runner that sent them."""
-    rows = await work.db.execute(
-        select(AttemptRow.runner_id, AttemptRow.nonce).where(AttemptRow.runner_id.in_(runner_ids), AttemptRow.nonce.in_(nonces))
-    )
-    return {(row.runner_id, row.nonce) for row in rows}
-
-
 async def find_claim(work: Work, runner_id: RunnerId, nonce: str) -> AttemptFacts | None:
     """The attempt that an earlier claim with this nonce got."""
     found = await work.db.execute(select(AttemptRow.__table__).where(AttemptRow.runner_id == runner_id, AttemptRow.nonce == nonce))
     row = found.mappings().one_or_none()
     return None if row is None else AttemptFacts.of(row)
-
-
-async def count_live(work: Work, organization_id: OrganizationId) -> int:
-    counted = select(func.count()).where(AttemptRow.organization_id == organization_id, AttemptRow.ended_at.is_(None))
-    return await work.db.scalar(counted) or 0
 
 
 # ---- the attempt that holds the lease

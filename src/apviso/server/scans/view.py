@@ -17,6 +17,7 @@ from apviso.server.readiness.gather import gather, judged_each, target_facts
 from apviso.server.resources import Resources
 from apviso.server.scans import store
 from apviso.server.scans.facts import AttemptFacts, ScanFacts
+from apviso.server.scans.starting import Started
 
 NOTHING_FOUND = (FindingCounts(), 0)
 
@@ -26,6 +27,13 @@ async def show(work: Work, plant: Resources, scans: Sequence[ScanFacts]) -> list
     counts, names = await store.counts_of(work, scans), await store.names_of(work, scans)
     waiting = await _explain(work, plant, [scan for scan in scans if scan.status is ScanStatus.PENDING_RUNNER])
     return [_wire(scan, names[scan.id], *counts.get(scan.id, NOTHING_FOUND), waiting.get(scan.id)) for scan in scans]
+
+
+def show_started(started: Started) -> Scan:
+    """A scan that was queued just now: what it waits for is what its start was judged by, and nothing is found yet."""
+    permitted = started.permitted
+    names = (permitted.target.domain, permitted.runner_name)
+    return _wire(started.scan, names, *NOTHING_FOUND, waiting_for(permitted.readiness))
 
 
 async def _explain(work: Work, plant: Resources, queued: list[ScanFacts]) -> dict[ScanId, WaitingFor]:

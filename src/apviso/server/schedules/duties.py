@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
+from sqlalchemy import SelectBase
 
 from apviso.protocol.scans import NewScan
 from apviso.protocol.schedules import IfMissed, RunOutcome
@@ -55,6 +57,10 @@ class _Judged:
 
     run: RunFacts
     is_owed: bool = False
+
+
+def schedules_to_run(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.due(now),)
 
 
 async def run_schedules(turn: Turn, plant: Resources) -> None:

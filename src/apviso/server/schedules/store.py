@@ -100,21 +100,17 @@ async def remove(work: Work, schedule: ScheduleFacts) -> None:
     await work.db.execute(delete(ScheduleRow).where(ScheduleRow.id == schedule.id))
 
 
-async def list_due(work: Work, most: int) -> list[DueSchedule]:
-    """Schedules of every organization whose time has come, the one that waits longest first, or whose time was decided by another clock.
+def due(now: datetime) -> Select[ScheduleId, OrganizationId, TargetId]:
+    """Schedules of every organization whose time has come, or whose time was decided by another clock.
 
     Also those that owe a run which is to be tried again."""
-    is_due = or_(
-        ScheduleRow.next_run_at <= work.now,
-        ScheduleRow.decided_at > work.now + CLOCK_STEP,
-        ScheduleRow.owed_try_at <= work.now,
-    )
-    rows = await work.db.execute(
-        select(ScheduleRow.id, ScheduleRow.organization_id, ScheduleRow.target_id)
-        .where(ScheduleRow.enabled, is_due)
-        .order_by(ScheduleRow.next_run_at, ScheduleRow.id)
-        .limit(most)
-    )
+    is_due = or_(ScheduleRow.next_run_at <= now, ScheduleRow.decided_at > now + CLOCK_STEP, ScheduleRow.owed_try_at <= now)
+    return select(ScheduleRow.id, ScheduleRow.organization_id, ScheduleRow.target_id).where(ScheduleRow.enabled, is_due)
+
+
+async def list_due(work: Work, most: int) -> list[DueSchedule]:
+    """The one that waits longest first."""
+    rows = await work.db.execute(due(work.now).order_by(ScheduleRow.next_run_at, ScheduleRow.id).limit(most))
     return [DueSchedule(row.id, row.organization_id, row.target_id) for row in rows]
 
 
@@ -168,6 +164,11 @@ async def list_last_runs(work: Work, ids: Collection[ScheduleId]) -> dict[Schedu
     is_latest = and_(ScheduleRunRow.schedule_id == latest.c.schedule_id, ScheduleRunRow.due_at == latest.c.due_at)
     rows = await work.db.execute(select(ScheduleRunRow.__table__).join(latest, is_latest))
     return {row["schedule_id"]: ScheduleRun.model_validate(dict(row)) for row in rows.mappings()}
+
+
+def older_than(moment: datetime) -> Select[Any]:
+    """Runs that were due before."""
+    return select(ScheduleRunRow.schedule_id).where(ScheduleRunRow.due_at < moment)
 
 
 async def forget_before(work: Work, moment: datetime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 
 from apviso.protocol.wire import OrganizationId
 from apviso.server.db.engine import Work
@@ -44,6 +44,10 @@ async def list_after(work: Work, organization_id: OrganizationId, after: int) ->
         .limit(BATCH)
     )
     return [StreamEvent(row.id, row.at, row.type, row.data) for row in rows]
+
+
+def older_than(moment: datetime) -> Select[Any]:
+    return select(StreamRow.id).where(StreamRow.at < moment)
 
 
 async def forget_before(work: Work, moment: datetime) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import RowMapping, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from apviso.protocol.findings import FindingCounts
@@ -15,6 +15,7 @@ from apviso.protocol.states import ACTIVE_STATUSES, UserStatus, VerificationMeth
 from apviso.protocol.targets import JobTarget, Target
 from apviso.protocol.wire import OrganizationId, RunnerId, TargetId
 from apviso.server.db.engine import Work
+from apviso.server.db.many import one_of
 from apviso.server.db.schema import FindingRow, RunnerRow, ScanRow, ScheduleRow, TargetRow
 from apviso.server.errors import TargetNotFound
 from apviso.server.localtime import FURTHEST_WINDOW, keep_windows, read_windows
@@ -62,7 +63,7 @@ def job_target(target: KnownTarget) -> JobTarget:
     )
 
 
-def _known(row: RowMapping) -> KnownTarget:
+def _known(row: Mapping[Any, Any]) -> KnownTarget:
     method = row["verification_method"]
     typed = {
         "visibility": Visibility(row["visibility"]),
@@ -70,6 +71,19 @@ def _known(row: RowMapping) -> KnownTarget:
         "scan_windows": read_windows(row["scan_windows"]),
     }
     return KnownTarget(**{**row, **typed})
+
+
+# A target beside other things in one row, and how to read it there.
+COLUMNS = tuple(TargetRow.__table__.columns)
+
+
+def known_of(values: Sequence[Any]) -> KnownTarget:
+    """From the values of COLUMNS."""
+    return _known(dict(zip(_NAMES, values, strict=True)))
+
+
+_NAMES = tuple(column.key for column in COLUMNS)
+_SCANNED = update(TargetRow).where(one_of(TargetRow.id, "ids")).values(last_scan_at=bindparam("now", type_=TargetRow.created_at.type))
 
 
 async def get(work: Work, organization_id: OrganizationId, target_id: str) -> KnownTarget:
@@ -176,17 +190,26 @@ async def put_off_looks(work: Work, target_ids: Collection[TargetId], until: dat
     await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(verification_due_at=until))
 
 
-async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
+def to_turn(now: datetime) -> Select[Any]:
     """Targets of every organization whose stretch of scan windows is over, or lies further ahead than any that this clock has decided."""
-    is_stale = or_(TargetRow.window_closes_at <= work.now, TargetRow.window_opens_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(select(TargetRow.__table__).where(is_stale).order_by(TargetRow.id).limit(most))
+    is_stale = or_(TargetRow.window_closes_at <= now, TargetRow.window_opens_at > now + FURTHEST_WINDOW)
+    return select(TargetRow.__table__).where(is_stale)
+
+
+async def list_to_turn(work: Work, most: int) -> list[KnownTarget]:
+    rows = await work.db.execute(to_turn(work.now).order_by(TargetRow.id).limit(most))
     return [_known(row) for row in rows.mappings()]
 
 
+def turned(now: datetime) -> Select[Any]:
+    """Targets of every organization whose windows have opened or closed."""
+    is_over = or_(TargetRow.window_turns_at <= now, TargetRow.window_turns_at > now + FURTHEST_WINDOW)
+    return select(TargetRow.__table__).where(is_over)
+
+
 async def list_turned(work: Work, most: int) -> list[KnownTarget]:
-    """Targets of every organization whose windows have opened or closed, the first to do so first."""
-    is_over = or_(TargetRow.window_turns_at <= work.now, TargetRow.window_turns_at > work.now + FURTHEST_WINDOW)
-    rows = await work.db.execute(select(TargetRow.__table__).where(is_over).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
+    """The first to do so first."""
+    rows = await work.db.execute(turned(work.now).order_by(TargetRow.window_turns_at, TargetRow.id).limit(most))
     return [_known(row) for row in rows.mappings()]
 
 
@@ -230,7 +253,7 @@ async def count_open(work: Work, target_ids: Collection[TargetId]) -> dict[Targe
 
 async def record_scans(work: Work, target_ids: Collection[TargetId]) -> None:
     """A scan of each of these targets was started at this moment."""
-    await work.db.execute(update(TargetRow).where(TargetRow.id.in_(target_ids)).values(last_scan_at=work.now))
+    await work.db.execute(_SCANNED, {"ids": list(target_ids), "now": work.now})
 
 
 async def capabilities_of(work: Work, runner_id: RunnerId) -> dict[str, JsonValue]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import SelectBase
+
 from apviso.protocol.times import Window
 from apviso.server.errors import TargetNotFound
 from apviso.server.localtime import Hours, read_windows, span_at
@@ -24,6 +26,10 @@ def stretch(windows: Sequence[Hours], now: datetime) -> dict[str, datetime | Non
     span = span_at(windows, now)
     opens_at, closes_at = (None, None) if span is None else (span.begins_at, span.ends_at)
     return {"window_opens_at": opens_at, "window_closes_at": closes_at}
+
+
+def windows_to_turn(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.to_turn(now),)
 
 
 async def turn_windows(turn: Turn, plant: Resources) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from sqlalchemy import SelectBase
 
 from apviso.server.db.engine import Work
 from apviso.server.resources import Resources, Turn
@@ -25,6 +27,11 @@ LOG_KEPT = timedelta(days=7)
 REMEMBERED = 10 * WINDOW
 
 
+def webhooks_to_tell(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    wanted = _services(plant)
+    return (store.services_but(wanted), *map(store.untold, sorted(wanted)), store.behind(), store.due(now))
+
+
 async def fan_out(turn: Turn, plant: Resources) -> None:
     """Bring every webhook up to date with the stream of its organization, and wake those who send."""
     await _know_services(turn, plant)
@@ -37,16 +44,28 @@ async def fan_out(turn: Turn, plant: Resources) -> None:
         plant.signals.send(DELIVERIES)
 
 
+def log_to_forget(now: datetime, plant: Resources) -> Sequence[SelectBase]:
+    return (store.finished(now - LOG_KEPT),)
+
+
 async def forget_log(turn: Turn, plant: Resources) -> None:
     """Drop what is in the log for more than a week."""
     async with turn() as work:
         await store.forget_finished(work, work.now - LOG_KEPT)
 
 
+def _services(plant: Resources) -> set[str]:
+    """The addresses of the operator's services."""
+    return {address_of(url.get_secret_value(), _notify_events(plant)) for url in plant.settings.notify_urls}
+
+
+def _notify_events(plant: Resources) -> Sequence[str]:
+    return plant.settings.notify_events or ["*"]
+
+
 async def _know_services(turn: Turn, plant: Resources) -> None:
     """Each organization is told of to each of the operator's services, and to none that is not configured any more."""
-    events = plant.settings.notify_events or ["*"]
-    wanted = {address_of(url.get_secret_value(), events) for url in plant.settings.notify_urls}
+    events, wanted = _notify_events(plant), _services(plant)
     async with plant.database.reading() as work:
         gone = await store.list_services_but(work, wanted)
     if not wanted and not gone:

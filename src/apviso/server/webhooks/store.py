@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import uuid_utils
 from pydantic import Field, TypeAdapter
-from sqlalchemy import ColumnElement, and_, delete, exists, false, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, false, func, insert, not_, or_, select, update
 from sqlalchemy.orm import aliased
 
 from apviso.protocol.webhooks import Delivery, DeliveryStatus
@@ -112,17 +112,30 @@ async def remove(work: Work, webhook_ids: Collection[str]) -> None:
 # ---- services of the operator
 
 
+def services_but(addresses: Collection[str]) -> Select[Any]:
+    """Services of the operator that have another address than these, in all organizations."""
+    return select(WebhookRow.id).where(WebhookRow.kind == Kind.NOTIFY, WebhookRow.url.not_in(addresses))
+
+
 async def list_services_but(work: Work, addresses: Collection[str]) -> list[str]:
-    """The ids of services of the operator that have another address than these, in all organizations."""
-    others = select(WebhookRow.id).where(WebhookRow.kind == Kind.NOTIFY, WebhookRow.url.not_in(addresses))
-    return list((await work.db.execute(others.limit(FORGOTTEN_AT_ONCE))).scalars())
+    """Their ids, some at a time."""
+    return list((await work.db.execute(services_but(addresses).limit(FORGOTTEN_AT_ONCE))).scalars())
+
+
+def _is_untold(address: str) -> ColumnElement[bool]:
+    is_told = exists().where(WebhookRow.organization_id == OrganizationRow.id, WebhookRow.kind == Kind.NOTIFY, WebhookRow.url == address)
+    return not_(is_told)
+
+
+def untold(address: str) -> Select[Any]:
+    """Organizations that a service of the operator is not told of yet."""
+    return select(OrganizationRow.id).where(_is_untold(address))
 
 
 async def add_service_everywhere(work: Work, address: str, events: Sequence[str]) -> None:
     """Tell a service of each organization that it is not told of yet, from now on."""
     newest = select(func.coalesce(func.max(StreamRow.id), 0)).where(StreamRow.organization_id == OrganizationRow.id).scalar_subquery()
-    is_told = exists().where(WebhookRow.organization_id == OrganizationRow.id, WebhookRow.kind == Kind.NOTIFY, WebhookRow.url == address)
-    missing = (await work.db.execute(select(OrganizationRow.id, newest.label("seen")).where(not_(is_told)))).all()
+    missing = (await work.db.execute(select(OrganizationRow.id, newest.label("seen")).where(_is_untold(address)))).all()
     common = {"kind": Kind.NOTIFY, "url": address, "events": list(events), "enabled": True, "secrets": [], "created_at": work.now}
     if missing:
         rows = [{"id": str(uuid_utils.uuid7()), "organization_id": row.id, "seen": row.seen, **common} for row in missing]
@@ -132,17 +145,16 @@ async def add_service_everywhere(work: Work, address: str, events: Sequence[str]
 # ---- from the live stream into the queue
 
 
-async def list_behind(work: Work, limit: int) -> list[str]:
-    """Webhooks for which the live stream has something that they have not been told; those of one organization together."""
+def behind() -> Select[Any]:
+    """Webhooks for which the live stream has something that they have not been told."""
     # One look into the index for each webhook, which no plan turns into a walk through the streams.
     newest = select(func.max(StreamRow.id)).where(StreamRow.organization_id == WebhookRow.organization_id).scalar_subquery()
-    rows = await work.db.execute(
-        select(WebhookRow.id)
-        .where(WebhookRow.enabled, newest > WebhookRow.seen)
-        .order_by(WebhookRow.organization_id, WebhookRow.id)
-        .limit(limit)
-    )
-    return list(rows.scalars())
+    return select(WebhookRow.id).where(WebhookRow.enabled, newest > WebhookRow.seen)
+
+
+async def list_behind(work: Work, limit: int) -> list[str]:
+    """Those of one organization together."""
+    return list((await work.db.execute(behind().order_by(WebhookRow.organization_id, WebhookRow.id).limit(limit))).scalars())
 
 
 async def list_endpoints_locked(work: Work, webhook_ids: Collection[str]) -> list[Endpoint]:
@@ -225,8 +237,13 @@ async def advance(work: Work, webhook_id: str, seen: int) -> None:
 # ---- from the queue to the receivers
 
 
+def due(now: datetime) -> Select[Any]:
+    """Messages that are to be sent."""
+    return select(DeliveryRow.number).where(_OPEN, DeliveryRow.next_attempt_at <= now)
+
+
 async def has_due(work: Work) -> bool:
-    return await work.db.scalar(select(DeliveryRow.number).where(_OPEN, DeliveryRow.next_attempt_at <= work.now).limit(1)) is not None
+    return await work.db.scalar(due(work.now).limit(1)) is not None
 
 
 async def list_due(work: Work, busy: Collection[str], limit: int) -> list[tuple[int, str]]:
@@ -366,7 +383,11 @@ async def send_again(work: Work, webhook_id: str, delivery_id: str) -> None:
     )
 
 
+def finished(before: datetime) -> Select[Any]:
+    """Lines of the log that are older."""
+    return select(DeliveryRow.number).where(DeliveryRow.finished_at < before)
+
+
 async def forget_finished(work: Work, before: datetime) -> None:
-    """Drop old lines of the log, some at a time."""
-    old = select(DeliveryRow.number).where(DeliveryRow.finished_at < before).limit(FORGOTTEN_AT_ONCE)
-    await work.db.execute(delete(DeliveryRow).where(DeliveryRow.number.in_(old)))
+    """Drop them, some at a time."""
+    await work.db.execute(delete(DeliveryRow).where(DeliveryRow.number.in_(finished(before).limit(FORGOTTEN_AT_ONCE))))

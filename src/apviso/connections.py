@@ -1,17 +1,18 @@
-"""What a client may do with its connection before the application hears of it: in how much time, in how many bytes, in which words."""
+"""What a client may do with its connection before the application hears of it: in how much time, in how many bytes, in which words.
+
+For every server of ours that runs in uvicorn; how a refusal is worded is the server's own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import TimerHandle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NoReturn, Protocol, cast
 
-import uuid_utils
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
-from apviso.server.errors import BadRequest, problem_response
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Quick(Protocol):
     def end(self, head: Any, body: bytes) -> bytes | None: ...
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to what is no request."""
+
+    status: int
+    fields: Sequence[tuple[bytes, bytes]]
+    content: bytes
+
+
+# Says why, or None where the parser alone knows.
+Refuse = Callable[[str | None], Refusal]
+
+
 class _Part(Enum):
     """What of a request is still to come."""
 
@@ -58,6 +72,7 @@ class Connection(HttpToolsProtocol):
     """
 
     bounds: ClassVar[Bounds]
+    refuse: ClassVar[Refuse]
     quick: ClassVar[Quick | None] = None
     # Of a request that may be answered in one go: what was made of its head, and so much of its body. uvicorn has not heard of it.
     _begun: object | None = None
@@ -214,14 +229,14 @@ class Connection(HttpToolsProtocol):
         raise _NotTaken(why)
 
     def send_400_response(self, msg: str) -> None:
-        """The problem of what is no request, where it cannot be taken for the answer to another one; then the end."""
+        """The answer to what is no request, where it cannot be taken for the answer to another one; then the end."""
         self._expect_nothing()
         self._is_deaf = True
         if self._may_answer():
-            refusal = problem_response(BadRequest(self._doubt), str(uuid_utils.uuid7()))
-            fields = [*refusal.raw_headers, (b"x-content-type-options", b"nosniff"), (b"connection", b"close")]
+            refusal = type(self).refuse(self._doubt)
+            fields = [*refusal.fields, (b"x-content-type-options", b"nosniff"), (b"connection", b"close")]
             head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
-            self.transport.write(STATUS_LINE[refusal.status_code] + head + b"\r\n" + bytes(refusal.body))
+            self.transport.write(STATUS_LINE[refusal.status] + head + b"\r\n" + refusal.content)
         self.transport.close()
 
     def _may_answer(self) -> bool:
@@ -288,6 +303,7 @@ def _announces_a_body(field: tuple[bytes, bytes]) -> bool:
     return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0") != b"")
 
 
-def within(bounds: Bounds, quick: Quick | None = None) -> type[asyncio.Protocol]:
+def within(bounds: Bounds, refuse: Refuse, quick: Quick | None = None) -> type[asyncio.Protocol]:
     """The connections of a server with these bounds."""
-    return cast(type[asyncio.Protocol], type("Bounded", (Connection,), {"bounds": bounds, "quick": quick}))
+    what = {"bounds": bounds, "refuse": staticmethod(refuse), "quick": quick}
+    return cast(type[asyncio.Protocol], type("Bounded", (Connection,), what))
