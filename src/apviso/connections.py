@@ -10,7 +10,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -24,6 +24,20 @@ class Bounds:
     body_seconds: float
     stalled_seconds: float
     connections: int
+
+
+class Quick(Protocol):
+    """Answers some of the POST requests to `path` in one go; for the others it has nothing, and they are handed over.
+
+    `begin` is given the fields of the head, and what it makes of them goes to `end` with the body. `end` writes an answer of status 200
+    with its body, from the first field of its head.
+    """
+
+    path: bytes
+
+    def begin(self, fields: list[tuple[bytes, bytes]]) -> object | None: ...
+
+    def end(self, head: Any, body: bytes) -> bytes | None: ...
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,18 @@ class Connection(HttpToolsProtocol):
 
     bounds: ClassVar[Bounds]
     refuse: ClassVar[Refuse]
+    quick: ClassVar[Quick | None] = None
+    # Of a request that may be answered in one go: what was made of its head, and so much of its body. uvicorn has not heard of it.
+    _begun: object | None = None
+    _body = b""
     _part = _Part.HEAD
     # Since a request or a piece of its body began; what the parser keeps for itself is in it.
     _bare_bytes = 0
     _latest_bytes = 0
     _doubt: str | None = None
     _is_deaf = False
+    # Whether the bytes that came latest were the end of a request that was answered in one go.
+    _has_answered = False
     _deadline: TimerHandle | None = None
     _stalled: TimerHandle | None = None
 
@@ -76,6 +96,8 @@ class Connection(HttpToolsProtocol):
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._begun is not None:
+            self._hand_over()
         self._expect_nothing()
         self._unstall()
         super().connection_lost(exc)
@@ -85,11 +107,12 @@ class Connection(HttpToolsProtocol):
             return
         self._latest_bytes = len(data)
         self._bare_bytes += self._latest_bytes
+        self._has_answered = False
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._part is _Part.NOTHING:
-            if not self._is_idle():
+            if self._has_answered or not self._is_idle():
                 return
             # Less than the beginning of a request; it has stopped the clock that runs between two of them.
             self._part = _Part.HEAD
@@ -117,22 +140,71 @@ class Connection(HttpToolsProtocol):
         # The parser takes all that follows a request to upgrade for another protocol, its body included.
         if self.parser.should_upgrade() and any(map(_announces_a_body, self.headers)):
             self._refuse("A request to upgrade the connection must have no body; this server speaks HTTP/1.1 and nothing else.")
-        super().on_headers_complete()
-        # What comes after the body is none of the headers that the application has been given.
-        self.headers = []
+        if self.quick is not None and self.url == self.quick.path and self._may_be_quick():
+            self._begun, self._body = self.quick.begin(self.headers), b""
+        if self._begun is None:
+            self._take_up()
         if self._deadline is not None:
             self._expect_nothing()
         self._part = _Part.BODY
 
     def on_body(self, body: bytes) -> None:
         self._bare_bytes = 0
-        super().on_body(body)
+        if self._begun is None:
+            super().on_body(body)
+        elif len(self._body) + len(body) <= MOST_BODY_BYTES:
+            self._body += body
+        else:
+            self._hand_over()
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._deadline is not None:
             self._expect_nothing()
         self._part = _Part.NOTHING
-        super().on_message_complete()
+        if self._begun is None:
+            super().on_message_complete()
+        else:
+            self._answer(self._begun)
+
+    # A request that may be answered in one go, and how it comes to uvicorn after all
+
+    def _may_be_quick(self) -> bool:
+        """Whether nothing else is due on this connection, before the answer or after it."""
+        parser = self.parser
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not (self.expect_100_continue or self.flow.write_paused or parser.should_upgrade())
+            and self._is_idle()
+        )
+
+    def _answer(self, begun: object) -> None:
+        answer = self.quick.end(begun, self._body) if self.quick is not None and not self.flow.write_paused else None
+        if answer is None:
+            self._hand_over()
+            super().on_message_complete()
+            return
+        self._begun, self._body, self._has_answered = None, b"", True
+        self.transport.write(_status_and(self.server_state.default_headers) + answer)
+        self.on_response_complete()
+
+    def _hand_over(self) -> None:
+        body, self._begun, self._body = self._body, None, b""
+        self._take_up()
+        if body:
+            super().on_body(body)
+
+    def _take_up(self) -> None:
+        super().on_headers_complete()
+        # What comes after the body is none of the headers that the application has been given.
+        self.headers = []
+
+    def shutdown(self) -> None:
+        if self._begun is not None:
+            self._hand_over()
+        super().shutdown()
 
     def _unsupported_upgrade_warning(self) -> None:
         """The request is answered as if it had not asked; what comes after it is in a protocol that nobody speaks here."""
@@ -211,7 +283,19 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
+# A heartbeat has less than one of these; what is longer is nobody's to keep here.
+MOST_BODY_BYTES = 16_384
 _VERSIONS = frozenset({"1.1", "1.0"})
+# The latest fields that begin every answer, one of which is the date, and how they are sent after the status.
+_before: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+
+def _status_and(fields: list[tuple[bytes, bytes]]) -> bytes:
+    """uvicorn makes a new list each second."""
+    global _before
+    if _before[0] is not fields:
+        _before = (fields, STATUS_LINE[200] + b"".join([b"%b: %b\r\n" % field for field in fields]))
+    return _before[1]
 
 
 def _announces_a_body(field: tuple[bytes, bytes]) -> bool:
@@ -219,6 +303,7 @@ def _announces_a_body(field: tuple[bytes, bytes]) -> bool:
     return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0") != b"")
 
 
-def within(bounds: Bounds, refuse: Refuse) -> type[asyncio.Protocol]:
+def within(bounds: Bounds, refuse: Refuse, quick: Quick | None = None) -> type[asyncio.Protocol]:
     """The connections of a server with these bounds."""
-    return cast(type[asyncio.Protocol], type("Bounded", (Connection,), {"bounds": bounds, "refuse": staticmethod(refuse)}))
+    what = {"bounds": bounds, "refuse": staticmethod(refuse), "quick": quick}
+    return cast(type[asyncio.Protocol], type("Bounded", (Connection,), what))

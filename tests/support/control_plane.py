@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import uvicorn
@@ -115,10 +115,14 @@ async def answered_from_memory(plane: Plane, call: str) -> float:
 
 
 @asynccontextmanager
-async def on_a_socket(plane: Plane) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client that speaks to the same application through a socket: a stream has no end that a call without one could wait for."""
+async def on_a_socket(plane: Plane, http: type[asyncio.Protocol] | Literal["auto"] = "auto") -> AsyncIterator[httpx2.AsyncClient]:
+    """A client that speaks to the same application through a socket: a stream has no end that a call without one could wait for.
+
+    `http` are the connections, by themselves uvicorn's own.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(plane.app, lifespan="off", log_config=None, timeout_graceful_shutdown=SOCKET_SECONDS))
+    config = uvicorn.Config(plane.app, http=http, lifespan="off", log_config=None, timeout_graceful_shutdown=SOCKET_SECONDS)
+    server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -58,5 +58,6 @@ def server(
         if set_up is not None:
             typer.echo(f"Nobody can sign in yet. Become the owner here (once, within a day): {set_up}")
 
-    if not serving.serve(create_app(settings), settings, listener, announce):
+    app = create_app(settings)
+    if not serving.serve(app, settings, listener, announce, app.quick):
         fail(Exit.UNREACHABLE, "The control plane did not start; the log says why.")

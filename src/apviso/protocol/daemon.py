@@ -17,12 +17,14 @@ from apviso.protocol.wire import MAX_ID_LENGTH, Facts, Instant, JobId, Name, Run
 PROTOCOL_VERSION = 1
 MAX_EVENTS_IN_A_BATCH = 1_000
 MAX_CLAIM_WAIT_SECONDS = 60
+MAX_CURRENT_JOBS = 1_000
+MOST_AMOUNT = 2**53
 
 Version = Annotated[Text, Field(min_length=1, max_length=64)]
 Word = Annotated[Text, Field(max_length=64)]
 Opaque = Annotated[Text, Field(min_length=1, max_length=128)]
 Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Amount = Annotated[int, Field(ge=0, le=2**53)]
+Amount = Annotated[int, Field(ge=0, le=MOST_AMOUNT)]
 Sentence = Annotated[Text, Field(max_length=2000)]
 
 
@@ -73,7 +75,7 @@ class Heartbeat(Wire):
     arch: Word | None = None
     container_engine: Word | None = None
     configured_concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 1
-    current_jobs: Annotated[int, Field(ge=0, le=1000)] = 0
+    current_jobs: Annotated[int, Field(ge=0, le=MAX_CURRENT_JOBS)] = 0
     running_jobs: Annotated[list[RunningJob], Field(max_length=1000)] = []
     provider_state: Facts = {}
     capabilities: Facts = {}

@@ -111,22 +111,24 @@ def _depth(value: JsonValue) -> int:
 _WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 # No value is written more than this many times longer by one encoder than by the other: 1e15 has 18 characters, or 4.
 _MOST_LONGER = 8
+# What is written in no more characters than these is not too long, however it is written.
+NEVER_TOO_LONG = MAX_FACTS_CHARACTERS // _MOST_LONGER
 
 
-def _is_plain(value: dict[str, JsonValue]) -> bool:
+def is_plain(value: dict[str, JsonValue]) -> bool:
     """Whether one look at the encoded facts shows that they keep every bound: each heartbeat has three of them."""
     try:
         written = to_json(value)
     except ValueError:
         return False
-    if len(written) * _MOST_LONGER > MAX_FACTS_CHARACTERS or written.count(b"{") + written.count(b"[") >= MAX_FACTS_DEPTH:
+    if len(written) > NEVER_TOO_LONG or written.count(b"{") + written.count(b"[") >= MAX_FACTS_DEPTH:
         return False
     # What may be no number of JSON, and what may be U+0000.
     return b"NaN" not in written and b"Infinity" not in written and b"\\u0000" not in written
 
 
 def _bounded(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if _is_plain(value):
+    if is_plain(value):
         return value
     if _depth(value) > MAX_FACTS_DEPTH:
         raise ValueError(f"is nested more than {MAX_FACTS_DEPTH} levels deep")

@@ -18,6 +18,7 @@ from apviso import __version__
 from apviso.protocol.wire import OrganizationId, RunnerId
 from apviso.server import fastlane, health, housekeeping, openapi, problems, tracing
 from apviso.server.accounts.provider import Provider
+from apviso.server.at_once import AtOnce
 from apviso.server.audit import routes as audit
 from apviso.server.believed import Believed
 from apviso.server.dashboard.pages import ROUTERS as PAGES
@@ -106,6 +107,11 @@ class ControlPlane(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (self._fast_lane if self.has_fast_lane else super().__call__)(scope, receive, send)
+
+    @property
+    def quick(self) -> AtOnce:
+        """What a connection may ask before the application hears of a request."""
+        return self._fast_lane.at_once
 
     @cached_property
     def _fast_lane(self) -> FastLane:

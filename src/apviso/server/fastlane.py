@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,52 +14,40 @@ from datetime import timedelta
 from typing import TypeVar
 
 import structlog
-import uuid_utils
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apviso.protocol.daemon import MAX_CLAIM_WAIT_SECONDS, Claim, ClaimAnswer, Heartbeat
+from apviso.protocol.daemon import MAX_CLAIM_WAIT_SECONDS, Claim, ClaimAnswer
 from apviso.protocol.tokens import Namespace, Token, parse_token
-from apviso.protocol.wire import format_instant
 from apviso.server.access import DaemonCaller
+from apviso.server.at_once import HEARTBEAT_PATH, JSON, AtOnce, Field, Head, answered, fields_of, first_of_each, is_plain, tell
 from apviso.server.batching import Batched
-from apviso.server.errors import DatabaseUnavailable, RateLimited, Refusal, problem_response
-from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS, claim_answered
+from apviso.server.errors import DatabaseUnavailable, Refusal, problem_response
+from apviso.server.metrics import FROM_MEMORY, REQUESTS, claim_answered
 from apviso.server.resources import Resources
 from apviso.server.runners import store
-from apviso.server.runners.beats import Remembered, is_in_touch, may_wait, next_facts
-from apviso.server.runners.facts import RunnerFacts
+from apviso.server.runners.beats import Pulse, Remembered, is_in_touch, may_wait
 from apviso.server.runners.recall import recall
 from apviso.server.runners.watch import policy_of
 from apviso.server.scans.claiming import Ticket, answer, stand_in_line
-from apviso.server.throttle import Allowance
 from apviso.server.waiting import Outcome
-from apviso.server.web import SECURITY_HEADERS, is_request_id
 
 Result = TypeVar("Result")
 log = structlog.get_logger("apviso.fastlane")
-# Where every other request is told, too.
-requests = structlog.get_logger("apviso.http")
-# Asked first: ten thousand runners would have their lines put together to be thrown away.
-_told_each = logging.getLogger("apviso.http")
-HEARTBEAT_PATH = "/api/runner/heartbeat"
 CLAIM_PATH = "/api/runner/jobs/claim"
 # Runners that are read in one look.
 MOST_AT_ONCE = 500
 _WAIT = re.compile(rb"wait=(\d{1,3}(?:\.\d{1,6})?)")
-_JSON = b"application/json"
 # Heartbeats that one transaction writes: between two of them others are answered.
 BEATS_AT_ONCE = 2_000
-_CALLS = {HEARTBEAT_PATH: FROM_MEMORY.labels("heartbeat"), CLAIM_PATH: FROM_MEMORY.labels("claim")}
-_ANSWERED = {path: REQUESTS.labels("POST", path, 200) for path in _CALLS}
-_TOOK = SECONDS.labels("POST", HEARTBEAT_PATH)
-_FIXED_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_PATHS = frozenset({HEARTBEAT_PATH, CLAIM_PATH})
+_CLAIMS = FROM_MEMORY.labels("claim")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a runner that this process remembers."""
+    """A claim of a runner that this process remembers."""
 
     plant: Resources
     token: Token
@@ -75,9 +61,8 @@ class Call:
 @dataclass(frozen=True)
 class Answered:
     body: bytes
-    allowance: Allowance
+    fields: Sequence[Field]
     status: int = 200
-    headers: Sequence[tuple[bytes, bytes]] = ((b"content-type", _JSON),)
 
 
 class FastLane:
@@ -85,30 +70,40 @@ class FastLane:
 
     def __init__(self, app: ASGIApp, resources: Callable[[], Resources]) -> None:
         self.app = app
+        self.at_once = AtOnce(resources)
         self._resources = resources
         self._recalled = Batched[str, Remembered](lambda prefixes: recall(resources(), prefixes), MOST_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in _CALLS or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] not in _PATHS or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        began, plant, headers = time.perf_counter(), self._resources(), _headers(scope)
+        plant, headers = self._resources(), first_of_each(scope["headers"])
         wait_seconds = _wait_seconds(scope)
         token = await _unless_it_fails(self._remembered(plant, headers))
-        if token is None or wait_seconds is None or not _is_plain(plant, headers):
+        if token is None or wait_seconds is None or not is_plain(plant, headers):
             await self.app(scope, receive, send)
             return
+        head = self.at_once.begin(scope["headers"])
         messages = await _body(receive)
         # While the body came, somebody may have made it be forgotten, and another call of the runner may have moved on what is known.
-        known: Remembered | None = plant.beats.find(token.prefix)
-        if messages[-1]["type"] == "http.request" and known is not None and token.matches(known.digest):
-            text = b"".join(message.get("body", b"") for message in messages)
-            call = Call(plant, token, known, text, _request_id(headers), wait_seconds, _asking(scope, receive))
-            found = await _unless_it_fails(_beaten(call) if scope["path"] == HEARTBEAT_PATH else _claimed(call))
+        known = self.at_once.still_known(head) if head is not None else None
+        if messages[-1]["type"] == "http.request" and head is not None and known is not None:
+            text, is_beat = b"".join(message.get("body", b"") for message in messages), scope["path"] == HEARTBEAT_PATH
+            call = Call(plant, token, known, text, head.request_id, wait_seconds, _asking(scope, receive))
+            found = await _unless_it_fails(self._beaten(plant, head, text) if is_beat else _claimed(call))
             if found is not None:
-                await _send(call, scope["path"], found, began, send)
+                await _send(found, send)
+                (answered if is_beat else _claim_answered)(head, found.status)
                 return
         await self.app(scope, _replay(messages, receive), send)
+
+    async def _beaten(self, plant: Resources, head: Head, text: bytes) -> Answered | None:
+        """The answer to a heartbeat that says nothing new."""
+        found = self.at_once.beaten(head, text)
+        if found is not None and plant.settings.presence_flush_seconds == 0:
+            await write_beats(plant)
+        return None if found is None else Answered(found.body, found.fields())
 
     async def _remembered(self, plant: Resources, headers: dict[bytes, bytes]) -> Token | None:
         """The token of a runner that may be answered from memory."""
@@ -142,7 +137,7 @@ async def _claimed(call: Call) -> Answered | None:
         now = plant.database.clock()
         if not may_wait(call.known, claim.nonce, now, now + timedelta(seconds=call.wait_seconds), policy_of(plant)):
             return None
-        allowance = plant.daemon_throttle.take(facts.id)
+        allowance = fields_of(plant.daemon_throttle.take(facts.id), call.request_id)
         plant.parking.enter()
     except (ValidationError, Refusal):
         return None
@@ -155,53 +150,25 @@ async def _claimed(call: Call) -> Answered | None:
             given = await answer(plant, caller, claim, max(0.0, deadline - loop.time()), call.is_gone)
     except Refusal as refusal:
         told = problem_response(refusal, call.request_id)
-        return Answered(bytes(told.body), allowance, told.status_code, [one for one in told.raw_headers if one[0] != b"content-length"])
+        kept = [field for field in told.raw_headers if field[0] != b"content-length"]
+        return Answered(bytes(told.body), [*kept, *allowance], told.status_code)
     finally:
         plant.parking.leave()
     told_so = given if isinstance(given, ClaimAnswer) else ticket.answer()
     claim_answered(told_so, loop.time() - deadline + call.wait_seconds)
-    return Answered(told_so.model_dump_json(by_alias=True).encode(), allowance)
+    return Answered(told_so.model_dump_json(by_alias=True).encode(), [(b"content-type", JSON), *allowance])
 
 
-async def _beaten(call: Call) -> Answered | None:
-    """The answer to a heartbeat that says nothing new."""
-    plant, known = call.plant, call.known
-    try:
-        beat = Heartbeat.model_validate_json(call.text)
-        now = plant.database.clock()
-        after = next_facts(known, beat, now, policy_of(plant))
-        if after is None:
-            return None
-        allowance = plant.daemon_throttle.take(after.id)
-    except (ValidationError, RateLimited):
-        return None
-    plant.beats.note(call.token.prefix, after.id, known.moved_to(after), after)
-    if plant.settings.presence_flush_seconds == 0:
-        await write_beats(plant)
-    return Answered(known.answer(plant.pace.interval_ms, format_instant(now)), allowance)
-
-
-async def _send(call: Call, path: str, found: Answered, began: float, send: Send) -> None:
-    told = [(b"content-length", str(len(found.body)).encode()), (b"x-request-id", call.request_id.encode())]
-    rate = [(name.encode(), value.encode()) for name, value in found.allowance.headers().items()]
-    headers = [*found.headers, *_FIXED_HEADERS, *told, *rate]
-    await send({"type": "http.response.start", "status": found.status, "headers": headers})
+async def _send(found: Answered, send: Send) -> None:
+    fields = [*found.fields, (b"content-length", b"%d" % len(found.body))]
+    await send({"type": "http.response.start", "status": found.status, "headers": fields})
     await send({"type": "http.response.body", "body": found.body})
-    seconds = time.perf_counter() - began
-    if found.status == 200:
-        _ANSWERED[path].inc()
-    else:
-        REQUESTS.labels("POST", path, found.status).inc()
-    _CALLS[path].inc()
-    if path == HEARTBEAT_PATH:
-        _TOOK.observe(seconds)
-    if not _told_each.isEnabledFor(logging.DEBUG):
-        return
-    whose = call.known.facts
-    requests.debug(
-        "request", request_id=call.request_id, organization_id=whose.organization_id, runner_id=whose.id, method="POST", path=path,
-        status=found.status, ms=round(seconds * 1000, 1),
-    )  # fmt: skip
+
+
+def _claim_answered(head: Head, status: int) -> None:
+    REQUESTS.labels("POST", CLAIM_PATH, status).inc()
+    _CLAIMS.inc()
+    tell(head, CLAIM_PATH, status)
 
 
 def _asking(scope: Scope, receive: Receive) -> Callable[[], Awaitable[bool]]:
@@ -221,25 +188,10 @@ def _wait_seconds(scope: Scope) -> float | None:
     return seconds if seconds is not None and seconds <= MAX_CLAIM_WAIT_SECONDS else None
 
 
-def _headers(scope: Scope) -> dict[bytes, bytes]:
-    """The first of each name, as the framework reads them."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name, value)
-    return found
-
-
 def _token(headers: dict[bytes, bytes]) -> Token | None:
     scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
     token = parse_token(text.decode("latin-1")) if scheme.lower() == b"bearer" else None
     return token if token is not None and token.namespace is Namespace.RUNNER else None
-
-
-def _is_plain(plant: Resources, headers: dict[bytes, bytes]) -> bool:
-    length = headers.get(b"content-length", b"")
-    if not (length.isdigit() and len(length) < 12 and int(length) <= plant.settings.max_body_bytes):
-        return False
-    return headers.get(b"content-type", b"").partition(b";")[0].strip() == _JSON and b"transfer-encoding" not in headers
 
 
 async def _body(receive: Receive) -> list[Message]:
@@ -261,11 +213,6 @@ def _replay(messages: Sequence[Message], receive: Receive) -> Receive:
     return replayed
 
 
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    offered = headers.get(b"x-request-id", b"").decode("latin-1")
-    return offered if is_request_id(offered) else str(uuid_utils.uuid7())
-
-
 async def write_beats(plant: Resources) -> None:
     """Write the heartbeats that were answered from memory, some at a time. What cannot be written now is kept."""
     taken = plant.beats.take_unwritten()
@@ -276,20 +223,20 @@ async def write_beats(plant: Resources) -> None:
     written = 0
     try:
         async with plant.flushes.measured(len(waiting)):
-            answered = await _next_beats(waiting, 0)
+            rows = await _next_beats(waiting, 0)
             while written < len(waiting):
                 async with plant.database.writing() as work:
-                    await store.record_beats(work, answered)
+                    await store.record_beats(work, rows)
                     # The next ones are put together while the database makes sure of these.
                     following = asyncio.create_task(_next_beats(waiting, written + BEATS_AT_ONCE))
                 written += BEATS_AT_ONCE
-                answered = await following
+                rows = await following
     finally:
         if written < len(waiting):
             plant.beats.give_back({one.id: one for one in waiting[written:]})
 
 
-async def _next_beats(waiting: list[RunnerFacts], start: int) -> store.Answered:
+async def _next_beats(waiting: list[Pulse], start: int) -> store.Answered:
     return store.answered(waiting[start : start + BEATS_AT_ONCE])
 
 

@@ -14,7 +14,7 @@ import uuid_utils
 import uvicorn
 from fastapi import FastAPI
 
-from apviso.connections import Bounds, Refusal, within
+from apviso.connections import Bounds, Quick, Refusal, within
 from apviso.server.accounts.signing_in import first_link, set_up_url
 from apviso.server.errors import BadRequest, DatabaseUnavailable, problem_response
 from apviso.server.resources import Resources
@@ -51,7 +51,9 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str, str | None], None]) -> bool:
+def serve(
+    app: FastAPI, settings: Settings, listener: socket.socket, announce: Callable[[str, str | None], None], quick: Quick | None = None
+) -> bool:
     """Serve until SIGTERM or SIGINT; whether it ever started.
 
     Once requests are answered, `announce` gets the address and, while nobody can sign in yet, the one that lets the first person in.
@@ -60,7 +62,8 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket, announce: C
     _collect_young_alone()
     config = uvicorn.Config(
         app,
-        http=within(_bounds(settings, open_files), _refusal),
+        # Where each heartbeat is written before its answer, none is answered in one go.
+        http=within(_bounds(settings, open_files), refusal, quick if settings.presence_flush_seconds else None),
         ws="none",
         log_config=None,
         access_log=False,
@@ -109,7 +112,7 @@ def _bounds(settings: Settings, open_files: int | None) -> Bounds:
     )
 
 
-def _refusal(why: str | None) -> Refusal:
+def refusal(why: str | None) -> Refusal:
     problem = problem_response(BadRequest(why), str(uuid_utils.uuid7()))
     return Refusal(problem.status_code, problem.raw_headers, bytes(problem.body))
 

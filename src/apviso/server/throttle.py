@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from apviso.server.errors import RateLimited
 
@@ -14,8 +14,7 @@ WINDOW_SECONDS = 60.0
 MAX_CALLERS = 50_000
 
 
-@dataclass(frozen=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What is left in this window: `reset_seconds` until it is full again."""
 
     limit: int

@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 SMALL_SECONDS = 2.0
 
 
+# Boot time runs on while the machine sleeps; by a monotonic clock, waking up would look like a step.
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def boot_seconds() -> float:
-    # Boot time runs on while the machine sleeps; by a monotonic clock, waking up would look like a step.
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class Timekeeper:
@@ -27,10 +30,12 @@ class Timekeeper:
         self._began = self._host_began()
 
     def __call__(self) -> datetime:
-        host_began = self._host_began()
+        now, boot = self._wall(), self._boot()
+        host_began = now.timestamp() - boot
         if abs(host_began - self._began) <= SMALL_SECONDS:
             self._began = host_began
-        return datetime.fromtimestamp(self._began + self._boot(), UTC)
+            return now
+        return datetime.fromtimestamp(self._began + boot, UTC)
 
     @property
     def step(self) -> timedelta:

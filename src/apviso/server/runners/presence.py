@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -16,6 +18,7 @@ from apviso.server.localtime import is_within, next_turn
 from apviso.server.runners.facts import RunnerFacts
 
 _MILLISECOND = timedelta(milliseconds=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 # What a runner may say of itself; everything else is measured here.
 _SELF_REPORTED = frozenset({Fault.PROVIDER_UNCONFIGURED, Fault.FAST_FAILURES, Fault.ENGINE_UNREACHABLE, Fault.DISK_LOW})
 
@@ -92,11 +95,47 @@ def next_change(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> d
         (runner.duplicate_seen_at, timers.duplicate_identity_remembered + limit),
     )
     moments = [] if runner.revoked_at is not None else [policy.amnesty_until, *(since + span for since, span in spans if since is not None)]
-    moments += [moment for moment in (runner.admin_until, _unsupported_from(runner, policy)) if moment is not None]
     turn = next_turn(runner.maintenance_windows, now)
     if turn is not None:
         moments.append(turn)
-    return min((moment for moment in moments if moment > now), default=None)
+    return min((moment for moment in [*moments, *_turns(runner, policy)] if moment > now), default=None)
+
+
+class Wellness(NamedTuple):
+    """A runner is online without any reason until then, as long as its heartbeats come in time and none of them complains."""
+
+    until: datetime
+    timers: Timers
+    skew_ms: float
+    claim_poll_age_ms: float
+
+    def lasts(self, health: Mapping[str, JsonValue], claim_poll_age_ms: int | None, now: datetime, policy: PresencePolicy) -> bool:
+        """Whether it lasts at `now` and after a heartbeat that says so; in doubt not."""
+        say, timers = health.get, self.timers
+        return (
+            timers is policy.timers
+            and now < self.until
+            and not say("faults")
+            and say("engineReachable") is not False
+            and not _below(say("diskFreeBytes"), timers.disk_floor_bytes)
+            and not _above(say("clockSkewMs"), self.skew_ms)
+            and not _above(say("spoolBacklogBytes"), timers.spool_backlog_bytes)
+            and (claim_poll_age_ms is None or claim_poll_age_ms <= self.claim_poll_age_ms)
+        )
+
+
+def wellness_of(runner: RunnerFacts, now: datetime, policy: PresencePolicy) -> Wellness | None:
+    """None for a runner that is not well now."""
+    timers = policy.timers
+    if presence_of(runner, now, policy).status is not RunnerStatus.ONLINE or runner.duplicate_seen_at is not None:
+        return None
+    until = min((moment for moment in _turns(runner, policy) if moment > now), default=_NEVER)
+    return Wellness(until, timers, timers.clock_skew_limit / _MILLISECOND, timers.claim_loop_stalled_after / _MILLISECOND)
+
+
+def _turns(runner: RunnerFacts, policy: PresencePolicy) -> list[datetime]:
+    """When time changes what was decided of a runner, whatever is heard of it."""
+    return [moment for moment in (runner.admin_until, _unsupported_from(runner, policy)) if moment is not None]
 
 
 def admin_state_at(runner: RunnerFacts, now: datetime) -> AdminState:
