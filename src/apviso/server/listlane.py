@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from apviso.protocol import states
 from apviso.server.access import SIGNED_IN, recognized
+from apviso.server.at_once import first_of_each
 from apviso.server.db.credentials import KnownKey
 from apviso.server.errors import RateLimited
 from apviso.server.metrics import FROM_MEMORY, REQUESTS, SECONDS
@@ -56,7 +57,7 @@ class ListLane:
         if scope["type"] != "http" or scope["path"] not in _CALLS or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
-        began, headers = time.perf_counter(), _headers(scope)
+        began, headers = time.perf_counter(), first_of_each(scope["headers"])
         found = _unless_it_fails(self._resources(), scope, headers)
         if found is None:
             await self.app(scope, receive, send)
@@ -97,14 +98,6 @@ def _wanted(path: str, query: bytes) -> Wanted | WantedReadiness | None:
         return None
     page, limit = (None if number is None else int(number) for number in asked.group(1, 2))
     return Wanted(page=page, limit=limit, is_brief=asked[3] == b"true")
-
-
-def _headers(scope: Scope) -> dict[bytes, bytes]:
-    """The first of each name, as the framework reads them."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name, value)
-    return found
 
 
 async def _send(found: Found, path: str, headers: dict[bytes, bytes], began: float, send: Send) -> None:
