@@ -15,7 +15,7 @@ import pytest
 
 from apviso.scanning import guard_proxy
 from apviso.scanning.guard import AllowedHost, Guard, GuardFailed, Refusal, start_guard
-from apviso.scanning.guard_proxy import is_owned
+from apviso.scanning.guard_owners import is_own_user, is_owned, owner_of
 from tests.scanning.certificates import self_signed
 from tests.scanning.conftest import SECRET, StartGuard, Target, eventually, get, rules_of, send, serve, until
 
@@ -465,6 +465,26 @@ def test_connection_is_ours_when_a_process_of_ours_holds_it(user: int, inode: in
     line = f"1: 0100007F:AB93 0100007F:{remote} 01 00000000:00000000 00:00000000 00000000 {user} 0 {inode} 3 0000 20 4 30 10 -1\n"
 
     assert is_owned([line], 0xAB93, 0x1F90, 0) is is_ours
+
+
+def test_kernel_that_is_asked_for_one_connection_says_what_its_table_says() -> None:
+    def told() -> tuple[tuple[int, int] | None, bool]:
+        table = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        return owner_of(*ports), is_owned(table, *ports, os.getuid())
+
+    with socket.create_server(("127.0.0.1", 0)) as guard:
+        with socket.create_connection(guard.getsockname()) as client:
+            accepted, (_, port) = guard.accept()
+            ports = port, guard.getsockname()[1]
+            held, inode = told(), os.fstat(client.fileno()).st_ino
+            who_listens = owner_of(ports[1], 1)
+        accepted.close()
+        left, is_ours = told(), is_own_user(*ports)
+
+    assert held == ((os.getuid(), inode), True)
+    assert left == ((0, 0), False)
+    assert not is_ours
+    assert who_listens is None
 
 
 async def _stranger(guard: Guard, target: Target, from_port: int) -> bytes:

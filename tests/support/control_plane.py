@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
@@ -74,6 +76,12 @@ def _application(settings: Settings, clock: Clock, *, fast_lane: bool, duties_at
     if not _ROUTES:
         _ROUTES.extend(app.router.routes)
     return app
+
+
+@cache
+def described() -> ControlPlane:
+    """An application that nobody runs, for tests of its routes and of its document: both are made once for all of them."""
+    return _application(Settings(data_dir=Path("unused")), Clock(), fast_lane=True, duties_at_once=False)
 
 
 @asynccontextmanager

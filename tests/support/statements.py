@@ -21,3 +21,5 @@ def compile_once() -> None:
     @event.listens_for(Engine, "engine_connect")
     def share(connection: Connection) -> None:
         connection.engine.update_execution_options(compiled_cache=_COMPILED)
+        # The first one has the options from before.
+        connection.execution_options(compiled_cache=_COMPILED)

@@ -26,13 +26,13 @@ from apviso.runner.conformance.checks import CHECKS
 from apviso.runner.output import parse_line
 from apviso.scanning.order import ScanOrder
 from apviso.scanning.verdict import ScanExit
-from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
 from apviso.server.openapi import document
 from apviso.server.problem_advice import ADVICE
 from apviso.server.scans.lifecycle import Due
 from apviso.server.settings import Settings
 from tests.scanning.orders import order_for
+from tests.support.control_plane import described
 from tests.upkeep.sources import ROOT, modules, read
 
 REFERENCE = ROOT / "docs/reference"
@@ -69,7 +69,7 @@ def test_generated_pages_are_all_compared_with_the_kept_ones(fresh: Path) -> Non
 
 
 def test_api_page_names_every_operation() -> None:
-    told = document(create_app(Settings(data_dir=ROOT / "unused")))
+    told = document(described())
 
     operations = {f"{method.upper()} {path}" for path, item in told["paths"].items() for method in item}
 

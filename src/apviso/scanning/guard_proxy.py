@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from urllib.parse import parse_qsl, unquote
 # Run alone, this program has no package around it.
 sys.path.append(str(Path(__file__).parent))
 handshakes: Any = importlib.import_module("guard_handshakes")
+owners: Any = importlib.import_module("guard_owners")
 paths: Any = importlib.import_module("guard_paths")
 
 SIGNATURE = "apviso-scan"
@@ -242,26 +244,6 @@ def _appended(descriptor: int, line: bytes) -> bool:
         return False
 
 
-def is_own_user(port: int, guard_port: int) -> bool:
-    """Whether the loopback connection from `port` to the guard belongs to the user who runs the guard; true where the system cannot tell.
-
-    Whoever reaches the guard speaks with the target's credentials, so other users of the host are kept out."""
-    try:
-        with open("/proc/net/tcp", encoding="ascii") as table:  # noqa: PTH123
-            return is_owned(table.readlines()[1:], port, guard_port, os.getuid())
-    except OSError:
-        return True
-
-
-def is_owned(table: list[str], port: int, guard_port: int, user: int) -> bool:
-    """The rule of `is_own_user` over the lines of /proc/net/tcp (columns: 1 local, 2 remote, 7 user, 9 inode).
-
-    The kernel shows what nobody holds any more, such as an old connection from the same port, as root's, with inode 0."""
-    ends = [f"0100007F:{port:04X}", f"0100007F:{guard_port:04X}"]
-    rows = (line.split() for line in table)
-    return any(row[1:3] == ends and row[7] == str(user) and row[9] != "0" for row in rows)
-
-
 class Pace:
     """One request per interval over the whole scan; late ones wait their turn, and only so many."""
 
@@ -312,7 +294,7 @@ class Gate:
 
     @fails_closed
     def client_connected(self, client: Any) -> None:
-        if not is_own_user(client.peername[1], client.sockname[1]):
+        if not owners.is_own_user(client.peername[1], client.sockname[1]):
             self.books.refuse("CONNECTION", "", "stranger")
             client.error = SENTENCES["stranger"]
 
@@ -528,6 +510,17 @@ def listen(rules: Rules, voice: Voice) -> None:
     voice.leave()
 
 
+def load_few_addons() -> None:
+    """The proxy's package of addons loads all forty of them and what they stand on, which takes as long as all else in a guard's start.
+
+    Below an empty package of that name each is loaded alone."""
+    import mitmproxy
+
+    package = types.ModuleType("mitmproxy.addons")
+    package.__path__ = [str(Path(folder) / "addons") for folder in mitmproxy.__path__]
+    sys.modules[package.__name__] = package
+
+
 def make_master(confdir: str, gate: Gate) -> Any:
     from mitmproxy import master, options
     from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
@@ -553,6 +546,7 @@ async def announce(master: Any, gate: Gate, voice: Voice) -> None:
 
 
 async def serve(rules: Rules, confdir: str) -> None:
+    load_few_addons()
     from mitmproxy import http
     from mitmproxy.proxy.layers import TCPLayer
 

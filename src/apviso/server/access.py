@@ -101,7 +101,7 @@ async def _known_key(plant: Resources, token: Token) -> credentials.KnownKey:
     known = None if plant.signals.is_deaf else plant.keys.find(token.prefix)
     moment, is_read = plant.keys.moment, known is None
     if known is None:
-        async with plant.database.reading() as work:
+        async with plant.database.reading(is_brief=True) as work:
             known = await credentials.find_api_key(work, token.prefix)
     if known is None or not known.is_in_time(plant.database.clock()) or not token.matches(known.digest):
         raise CredentialInvalid
@@ -157,7 +157,7 @@ Administrator = Annotated[Caller, Depends(_with_scope(Scope.ADMIN))]
 
 async def _daemon(request: Request, plant: Resources, token: Token) -> DaemonCaller:
     find = credentials.find_job_holder if token.namespace is Namespace.JOB else credentials.find_runner
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         known = await find(work, token.prefix)
         now = work.now
     if known is None or not token.matches(known.digest):

@@ -14,6 +14,7 @@ from apviso.server import blocking
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 # Longer than any of these tests may take: what answers sooner was woken.
@@ -139,7 +140,7 @@ async def test_read_of_another_organization_is_not_found_and_not_held(acme: Orga
     assert [answer.json()["code"] for answer in answers] == ["scan_not_found", "runner_not_found"]
 
 
-@pytest.mark.parametrize("wait", ["-1", "61", "soon", "inf", "nan"])
+@in_turn("wait", ["-1", "61", "soon", "inf", "nan"])
 async def test_wait_that_is_no_time_is_refused(acme: Organization, runner: Runner, wait: str) -> None:
     answer = await acme.get(f"/runners/{runner.id}?wait={wait}")
 

@@ -9,6 +9,7 @@ import pytest
 
 from apviso.server.settings import Settings
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
@@ -25,7 +26,7 @@ def _is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v2/targets", "/api/runner/nothing", "/nothing", "/api/v1/targets/"])
+@in_turn("path", ["/api/v1/nothing", "/api/v2/targets", "/api/runner/nothing", "/nothing", "/api/v1/targets/"])
 async def test_address_of_nothing_is_a_problem(plane: Plane, path: str) -> None:
     answer = await plane.call("GET", path)
 
@@ -46,7 +47,7 @@ async def test_body_that_is_no_json_is_a_problem(acme: Organization, body: str) 
     assert _is_problem(answer, 400, "malformed_json")
 
 
-@pytest.mark.parametrize("body", [[], "text", 7, None])
+@in_turn("body", [[], "text", 7, None])
 async def test_body_of_another_shape_is_a_problem_with_fields(acme: Organization, body: object) -> None:
     answer = await acme.call("POST", "/targets", content=json.dumps(body), headers={"content-type": "application/json"})
 
@@ -54,7 +55,7 @@ async def test_body_of_another_shape_is_a_problem_with_fields(acme: Organization
     assert all(set(error) == {"field", "message"} for error in answer.json()["errors"])
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "facts",
     ['{"a": "\\ud800"}', '{"\\ud800": 1}', '{"a": 1e999}', '{"a": NaN}', '{"a": "\\u0000"}', '{"a":{"a":{"a":{"a":{"a":{"a":1}}}}}}'],
 )
@@ -102,9 +103,7 @@ async def test_answers_carry_what_is_left_of_the_limit(acme: Organization) -> No
     assert 0 < int(first.headers["x-ratelimit-reset"]) <= 60
 
 
-@pytest.mark.parametrize(
-    "path", ["/targets", "/scans", "/findings", "/runners", "/api-keys", "/audit-events", "/quota", "/runners/readiness", "/webhooks"]
-)
+@in_turn("path", ["/targets", "/scans", "/findings", "/runners", "/api-keys", "/audit-events", "/quota", "/runners/readiness", "/webhooks"])
 async def test_read_unchanged_answers_not_modified(acme: Organization, path: str) -> None:
     first = await acme.get(path)
 

@@ -13,11 +13,10 @@ import pytest
 import pytest_asyncio
 
 from apviso.protocol.tokens import Namespace, new_token
-from apviso.server.app import create_app
 from apviso.server.openapi import document, operations
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
-from tests.support.control_plane import Plane, running
+from tests.support.control_plane import Plane, described, running
 from tests.support.databases import Databases
 from tests.support.people import Organization, Runner
 
@@ -45,7 +44,7 @@ class Operation:
 
 
 def _described() -> Iterator[Operation]:
-    for path, method, said in operations(document(create_app(Settings(data_dir=Path("unused"))))):
+    for path, method, said in operations(document(described())):
         body = said.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         credentials = frozenset(name for one in said.get("security", []) for name in one)
         example = next(iter(body.get("examples", [])), None)

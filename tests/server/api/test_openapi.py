@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from apviso.server.app import create_app
 from apviso.server.errors import every_refusal
 from apviso.server.openapi import document, operations
 from apviso.server.openapi_examples import examples_by_schema
 from apviso.server.problem_advice import ADVICE
-from apviso.server.settings import Settings
-from tests.support.control_plane import Plane
+from tests.support.control_plane import Plane, described
 
-DOCUMENT = document(create_app(Settings(data_dir=Path("unused"))))
+DOCUMENT = document(described())
 OPERATIONS = [pytest.param(operation, id=operation["operationId"]) for _, _, operation in operations(DOCUMENT)]
 # Told by the layers around all routes, so no single operation lists them.
 EVERYWHERE = {"not_found", "method_not_allowed", "bad_request", "internal_error"}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from apviso.server.app import create_app
 from apviso.server.openapi import document
-from apviso.server.settings import Settings
+from tests.support.control_plane import described
 from tests.support.databases import Databases
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 DEADLINE_SECONDS = 60
 # A stream has no end to wait for; its own tests read from it.
-SCHEMA = schemathesis.openapi.from_dict(document(create_app(Settings(data_dir=Path("unused"))))).exclude(operation_id="followEvents")
+SCHEMA = schemathesis.openapi.from_dict(deepcopy(document(described()))).exclude(operation_id="followEvents")
 
 
 @dataclass(frozen=True)

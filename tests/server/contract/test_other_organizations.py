@@ -12,10 +12,12 @@ from tests.server.api.test_every_operation import PEOPLE, UNKNOWN_ID, WITH_ID, O
 from tests.server.scans.situations import found, queued_scan
 from tests.server.webhooks.hooks import hook
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
-async def _furnish(acme: Organization, runner: Runner) -> dict[str, str]:
+@pytest.fixture
+async def ids(acme: Organization, runner: Runner) -> dict[str, str]:
     """One of everything, by the word before its id in a path."""
     case = await queued_scan(acme, runner)
     job = await case.running()
@@ -47,16 +49,31 @@ async def _everything(acme: Organization) -> list[Any]:
     return [(await acme.get(path)).json() for path in paths]
 
 
-@pytest.mark.parametrize("operation", WITH_ID, ids=str)
+@pytest.fixture
+async def before(acme: Organization, ids: dict[str, str]) -> list[Any]:
+    assert ids
+    return await _everything(acme)
+
+
+@pytest.fixture
+async def stranger(other: Organization) -> Runner:
+    return await other.runner("stranger")
+
+
+@in_turn("operation", WITH_ID)
 async def test_operation_on_a_thing_of_another_organization_is_not_found(
-    operation: Operation, plane: Plane, acme: Organization, runner: Runner, other: Organization
+    operation: Operation,
+    plane: Plane,
+    acme: Organization,
+    ids: dict[str, str],
+    before: list[Any],
+    other: Organization,
+    stranger: Runner,
 ) -> None:
-    ids = await _furnish(acme, runner)
     word = operation.template.split("/{")[0].rpartition("/")[2]
     path = operation.template.replace("{id}", ids[word]).replace("{tokenPrefix}", ids[word]).replace("{deliveryId}", ids["deliveries"])
     unknown = re.sub("|".join(map(re.escape, {ids[word], ids["deliveries"]})), UNKNOWN_ID, path)
-    before = await _everything(acme)
-    token = other.key if operation in PEOPLE else (await other.runner("stranger")).token
+    token = other.key if operation in PEOPLE else stranger.token
 
     more = {"json": operation.body} if operation.body is not None else {}
 

@@ -6,10 +6,9 @@ import json
 import re
 from datetime import timedelta
 
-import pytest
-
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, register
 
 PATH = "/runners/enrollment-tokens"
@@ -64,7 +63,7 @@ async def test_list_of_tokens_leaves_out_what_nobody_can_use(acme: Organization,
     assert ([one["name"] for one in listed["enrollmentTokens"]], listed["total"]) == (["good"], 1)
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(299, 422), (300, 201), (86400, 201), (86401, 422)])
+@in_turn(("seconds", "status"), [(299, 422), (300, 201), (86400, 201), (86401, 422)])
 async def test_token_lives_between_five_minutes_and_a_day(acme: Organization, clock: Clock, seconds: int, status: int) -> None:
     issued = await acme.post(PATH, {"expiresInSeconds": seconds})
 
@@ -74,7 +73,7 @@ async def test_token_lives_between_five_minutes_and_a_day(acme: Organization, cl
         assert issued.json()["expiresAt"] == end.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize("body", [{"name": ""}, {"name": "x" * 121}, {"labels": [""]}, {"labels": ["x"] * 33}, {"ephemeral": "perhaps"}])
+@in_turn("body", [{"name": ""}, {"name": "x" * 121}, {"labels": [""]}, {"labels": ["x"] * 33}, {"ephemeral": "perhaps"}])
 async def test_token_with_a_bad_body_is_refused(acme: Organization, body: dict[str, object]) -> None:
     refused = await acme.post(PATH, body)
 

@@ -10,6 +10,7 @@ import pytest
 from apviso.protocol.tokens import Namespace, new_token
 from apviso.server.settings import Settings
 from tests.support.clock import Clock
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner, register
 
 KEY = "a-random-exchange-key"
@@ -167,7 +168,7 @@ async def test_register_with_the_wrong_secret_learns_nothing_of_the_token(acme: 
     assert refused.json()["error"] == "This enrollment token is not known; create a new one and copy it whole."
 
 
-@pytest.mark.parametrize("text", ["nonsense", "apve_abc", " ", "apvk_a1b2c3d4e5f6_" + "A" * 43])
+@in_turn("text", ["nonsense", "apve_abc", " ", "apvk_a1b2c3d4e5f6_" + "A" * 43])
 async def test_register_with_what_is_no_enrollment_token_is_refused(acme: Organization, text: str) -> None:
     refused = await register(acme.client, text)
 
@@ -180,7 +181,7 @@ async def test_register_with_other_live_tokens_is_refused(acme: Organization, ru
     assert [answer.json()["code"] for answer in answers] == ["enrollment_token_invalid"] * 2
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "field"),
     [
         ({"version": None}, "version"),

@@ -11,6 +11,7 @@ import pytest
 from apviso.server.findings import export
 from tests.server.scans.situations import Case, found, queued_scan
 from tests.support.clock import Clock
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization
 
 Job = dict[str, Any]
@@ -33,7 +34,7 @@ async def seen(case: Case, job: Job, clock: Clock) -> Case:
     return case
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("query", "titles"),
     [
         ("", ["SQL", "Open", "Old", "50%"]),
@@ -76,7 +77,7 @@ async def test_findings_of_several_targets_are_told_by_their_target(seen: Case) 
     assert of_both["total"] == 4
 
 
-@pytest.mark.parametrize("query", ["severity=bad", "sort=title", "cweId=x", "firstSeenSince=yesterday", "format=xml", f"q={'x' * 201}"])
+@in_turn("query", ["severity=bad", "sort=title", "cweId=x", "firstSeenSince=yesterday", "format=xml", f"q={'x' * 201}"])
 async def test_findings_asked_for_by_a_bad_filter_are_refused(acme: Organization, query: str) -> None:
     answer = await acme.get(f"/findings?{query}")
 

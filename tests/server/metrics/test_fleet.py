@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 from sqlalchemy import event
 
 from apviso.protocol.readiness import CheckCode
@@ -16,6 +15,7 @@ from apviso.server.signals import Signals
 from tests.server.scans.situations import Case
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.metrics import scraped
 from tests.support.people import Organization, Runner
 
@@ -53,7 +53,7 @@ async def test_age_of_heartbeats_of_present_runners_is_told_as_a_distribution(pl
     assert counted["+Inf"] == 2
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("told", "within"),
     [
         (40, {"0.1": 1, "0.5": 1, "300.0": 1, "+Inf": 1}),

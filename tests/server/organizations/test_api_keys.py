@@ -9,6 +9,7 @@ from apviso.server.db.schema import ApiKeyRow
 from apviso.server.organizations.bootstrap import bootstrap
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization
 
 
@@ -46,7 +47,7 @@ async def test_create_api_key_repeated_with_idempotency_key_issues_no_second_one
     assert (await acme.get("/api-keys")).json()["total"] == 2
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("body", "field"),
     [
         ({"scopes": ["admin"]}, "name"),
@@ -163,9 +164,7 @@ async def test_api_key_of_another_organization_is_not_found(acme: Organization, 
     assert (await acme.get(path)).json()["apiKey"]["name"] == "bootstrap"
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api-keys"), ("POST", "/api-keys"), ("DELETE", "/api-keys/x"), ("GET", "/audit-events")]
-)
+@in_turn(("method", "path"), [("GET", "/api-keys"), ("POST", "/api-keys"), ("DELETE", "/api-keys/x"), ("GET", "/audit-events")])
 async def test_administration_without_admin_is_refused(acme: Organization, method: str, path: str) -> None:
     limited = await acme.limited_to("runners:*", "targets:*", "scans:*", "findings:*")
 

@@ -9,7 +9,18 @@ import pytest
 from tests.server.scans.situations import queued_scan
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
+
+
+@pytest.fixture
+async def three(acme: Organization, clock: Clock) -> Organization:
+    """Runners alpha, which is online, and beta and gamma, which are silent."""
+    for name in ("beta", "gamma"):
+        await acme.runner(name, labels=["dmz"] if name == "beta" else [])
+    clock.pass_by(seconds=200)
+    await acme.runner("alpha")
+    return acme
 
 
 async def _shown(organization: Organization, runner: Runner) -> dict[str, Any]:
@@ -89,9 +100,7 @@ async def test_runner_edited_with_nothing_is_unchanged_and_unaudited(acme: Organ
     assert [event["action"] for event in events] == ["runner.enrolled"]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"), [({"name": " "}, "name"), ({"labels": [1]}, "labels.0"), ({"maxConcurrency": 0}, "maxConcurrency")]
-)
+@in_turn(("body", "field"), [({"name": " "}, "name"), ({"labels": [1]}, "labels.0"), ({"maxConcurrency": 0}, "maxConcurrency")])
 async def test_runner_edited_badly_is_refused(acme: Organization, runner: Runner, body: dict[str, object], field: str) -> None:
     refused = await acme.patch(f"/runners/{runner.id}", body)
 
@@ -152,7 +161,7 @@ async def test_runner_revoked_is_listed_only_when_asked_for(acme: Organization, 
     assert [event["action"] for event in events].count("runner.revoked") == 1
 
 
-@pytest.mark.parametrize("call", ["/heartbeat", "/jobs/claim", "/token", "/goodbye"])
+@in_turn("call", ["/heartbeat", "/jobs/claim", "/token", "/goodbye"])
 async def test_runner_revoked_is_told_so_on_every_call(acme: Organization, runner: Runner, call: str) -> None:
     await acme.delete(f"/runners/{runner.id}")
 
@@ -161,7 +170,7 @@ async def test_runner_revoked_is_told_so_on_every_call(acme: Organization, runne
     assert (refused.status_code, refused.json()["code"]) == (401, "runner_revoked")
 
 
-@pytest.mark.parametrize("call", ["pause", "resume", "drain", "rotate-token", "patch"])
+@in_turn("call", ["pause", "resume", "drain", "rotate-token", "patch"])
 async def test_runner_revoked_cannot_be_changed(acme: Organization, runner: Runner, call: str) -> None:
     await acme.delete(f"/runners/{runner.id}")
 
@@ -170,7 +179,7 @@ async def test_runner_revoked_cannot_be_changed(acme: Organization, runner: Runn
     assert (refused.status_code, refused.json()["code"]) == (409, "runner_is_revoked")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("method", "path"),
     [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/history"), ("GET", "/health"), ("POST", "/pause"), ("POST", "/resume"),
      ("POST", "/drain"), ("POST", "/rotate-token")],
@@ -187,7 +196,7 @@ async def test_runner_of_another_organization_is_not_found(
     assert (await other.get("/runners")).json()["runners"] == []
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("query", "expected"),
     [
         ("", ["alpha", "beta", "gamma"]),
@@ -200,19 +209,14 @@ async def test_runner_of_another_organization_is_not_found(
         ("?page=2&limit=2", ["alpha"]),
     ],
 )
-async def test_list_of_runners_is_filtered(acme: Organization, clock: Clock, query: str, expected: list[str]) -> None:
-    for name in ("beta", "gamma"):
-        await acme.runner(name, labels=["dmz"] if name == "beta" else [])
-    clock.pass_by(seconds=200)
-    await acme.runner("alpha")
-
-    listed = (await acme.get(f"/runners{query}")).json()
+async def test_list_of_runners_is_filtered(three: Organization, query: str, expected: list[str]) -> None:
+    listed = (await three.get(f"/runners{query}")).json()
 
     assert sorted(one["name"] for one in listed["runners"]) == expected
     assert len(listed["readiness"]["runners"]) == 3
 
 
-@pytest.mark.parametrize("query", ["status=asleep", "page=0", "limit=101"])
+@in_turn("query", ["status=asleep", "page=0", "limit=101"])
 async def test_list_of_runners_with_a_bad_query_is_refused(acme: Organization, query: str) -> None:
     refused = await acme.get(f"/runners?{query}")
 
@@ -233,7 +237,7 @@ async def test_somebody_at_the_host_pauses_drains_and_resumes_its_runner(acme: O
     assert [(change["action"], change["actor"]) for change in changes] == said
 
 
-@pytest.mark.parametrize("call", ["/pause", "/drain", "/resume"])
+@in_turn("call", ["/pause", "/drain", "/resume"])
 async def test_host_does_not_undo_what_people_of_the_control_plane_decided(acme: Organization, runner: Runner, call: str) -> None:
     await runner.call("POST", "/pause")
     await acme.post(f"/runners/{runner.id}/drain", json={"deadlineSeconds": 60})

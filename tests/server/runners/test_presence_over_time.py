@@ -10,6 +10,7 @@ import pytest
 from apviso.server import housekeeping
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
@@ -159,7 +160,7 @@ async def test_heartbeat_answers_how_the_runner_stands(acme: Organization, runne
     }
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "field"),
     [
         ({"bootId": ""}, "bootId"),
@@ -213,7 +214,7 @@ async def test_history_since_a_time_leaves_out_what_was_before(acme: Organizatio
     assert history["uptimeRatio"] == 0.0
 
 
-@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", "2026-05-03T09:15:32"])
+@in_turn("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", "2026-05-03T09:15:32"])
 async def test_history_since_what_is_no_time_is_refused(acme: Organization, runner: Runner, since: str) -> None:
     refused = await acme.get(f"/runners/{runner.id}/history", params={"since": since})
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.scans.situations import ENDED, ENOUGH_SECONDS, Case, queued_scan, until_in_line
 from tests.support.clock import Clock
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner, register
 
 
@@ -204,7 +205,7 @@ async def test_claim_that_finds_nothing_within_its_wait_answers_no_job(runner: R
     assert (answer.status_code, answer.json()["job"], answer.json()["notAccepting"]) == (200, None, None)
 
 
-@pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon"])
+@in_turn("wait", ["-1", "61", "nan", "soon"])
 async def test_claim_with_a_bad_wait_is_refused(runner: Runner, wait: str) -> None:
     refused = await runner.call("POST", f"/jobs/claim?wait={wait}", {"nonce": "n"})
 

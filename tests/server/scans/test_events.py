@@ -10,6 +10,7 @@ import pytest
 from tests.server.scans.situations import Case, found, logged
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization
 
 
@@ -137,7 +138,7 @@ async def test_events_of_a_new_attempt_start_at_one_again(case: Case, clock: Clo
     assert [one["runnerName"] for one in attempts] == ["runner-1", "runner-2"]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("event", "field"),
     [
         ({"type": "log", "message": "x", "seq": 0}, "seq"),
@@ -152,9 +153,7 @@ async def test_events_of_a_new_attempt_start_at_one_again(case: Case, clock: Clo
         ({"seq": 1, "type": "finding", "finding": {"title": "t", "severity": "awful"}}, "finding.severity"),
     ],
 )
-async def test_event_of_bad_shape_is_refused_by_its_field(case: Case, event: dict[str, Any], field: str) -> None:
-    job = await case.running()
-
+async def test_event_of_bad_shape_is_refused_by_its_field(case: Case, job: dict[str, Any], event: dict[str, Any], field: str) -> None:
     refused = await case.runner.on_job(job, "events", events=[{"at": "2026-05-03T09:15:32Z", **event}])
 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_fields")

@@ -9,6 +9,7 @@ import pytest
 from tests.server.scans.situations import ENDED, Case, found, logged, pass_keeping_alive
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 STEPS: dict[str, dict[str, Any]] = {
@@ -32,7 +33,24 @@ async def lost(case: Case, acme: Organization, plane: Plane, clock: Clock) -> di
     return job
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.fixture
+async def ended(case: Case) -> dict[str, Any]:
+    job = await case.runner.claimed()
+    await case.runner.run_whole(job)
+    return job
+
+
+@pytest.fixture
+async def stranger(acme: Organization) -> Runner:
+    return await acme.runner("stranger")
+
+
+@pytest.fixture
+async def foreigner(other: Organization) -> Runner:
+    return await other.runner("foreigner")
+
+
+@in_turn("step", STEPS)
 async def test_call_for_a_lost_attempt_is_refused_and_changes_nothing(case: Case, lost: dict[str, Any], step: str) -> None:
     before = await case.scan()
 
@@ -43,7 +61,7 @@ async def test_call_for_a_lost_attempt_is_refused_and_changes_nothing(case: Case
     assert await case.log() == []
 
 
-@pytest.mark.parametrize("step", STEPS)
+@in_turn("step", STEPS)
 async def test_call_of_the_old_runner_in_the_name_of_the_new_attempt_is_refused(case: Case, lost: dict[str, Any], step: str) -> None:
     forged = {"job": {**lost["job"], "attempt": 2}}
     before = await case.scan()
@@ -54,30 +72,23 @@ async def test_call_of_the_old_runner_in_the_name_of_the_new_attempt_is_refused(
     assert await case.scan() == before
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_call_of_a_runner_that_never_had_the_job_finds_nothing(case: Case, acme: Organization, step: str) -> None:
-    job = await case.running()
-    stranger = await acme.runner("stranger")
-
+@in_turn("step", STEPS)
+async def test_call_of_a_runner_that_never_had_the_job_finds_nothing(case: Case, job: dict[str, Any], stranger: Runner, step: str) -> None:
     refused = await stranger.on_job(job, step, **STEPS[step])
 
     assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
     assert await case.status() == "running"
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_call_of_another_organizations_runner_finds_nothing(case: Case, other: Organization, step: str) -> None:
-    job = await case.running()
-    stranger = await other.runner("stranger")
-
-    refused = await stranger.on_job(job, step, **STEPS[step])
+@in_turn("step", STEPS)
+async def test_call_of_another_organizations_runner_finds_nothing(job: dict[str, Any], foreigner: Runner, step: str) -> None:
+    refused = await foreigner.on_job(job, step, **STEPS[step])
 
     assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_call_for_a_later_attempt_than_there_is_is_refused(case: Case, step: str) -> None:
-    job = await case.running()
+@in_turn("step", STEPS)
+async def test_call_for_a_later_attempt_than_there_is_is_refused(case: Case, job: dict[str, Any], step: str) -> None:
     ahead = {"job": {**job["job"], "attempt": 2}}
 
     refused = await case.runner.on_job(ahead, step, **STEPS[step])
@@ -85,12 +96,9 @@ async def test_call_for_a_later_attempt_than_there_is_is_refused(case: Case, ste
     assert (refused.status_code, refused.json()["code"]) == (409, "lease_lost")
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step != "finish"])
-async def test_call_for_an_ended_attempt_is_refused(case: Case, step: str) -> None:
-    job = await case.runner.claimed()
-    await case.runner.run_whole(job)
-
-    refused = await case.runner.on_job(job, step, **STEPS[step])
+@in_turn("step", [step for step in STEPS if step != "finish"])
+async def test_call_for_an_ended_attempt_is_refused(case: Case, ended: dict[str, Any], step: str) -> None:
+    refused = await case.runner.on_job(ended, step, **STEPS[step])
 
     assert (refused.status_code, refused.json()["code"]) == (409, "lease_lost")
     assert await case.ending() == ("completed", "completed")
@@ -105,7 +113,7 @@ async def test_call_with_the_jobs_own_token_works_while_it_holds_the_lease(case:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("step", STEPS)
+@in_turn("step", STEPS)
 async def test_call_with_the_jobs_own_token_after_its_lease_is_told_so(case: Case, lost: dict[str, Any], step: str) -> None:
     refused = await _with_job_token(case, lost).on_job(lost, step, **STEPS[step])
 

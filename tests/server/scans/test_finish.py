@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.scans.situations import ENDED, Case, logged, pass_keeping_alive
 from tests.support.clock import Clock
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization
 
 FAILED = {"status": "failed", "lastSeq": 0}
@@ -123,7 +124,7 @@ async def test_finish_for_the_infrastructure_three_times_fails(case: Case, acme:
     assert await case.ending() == ("failed", "disk_full")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("status", "reason"),
     [
         ("completed", "scanner_failed"),
@@ -134,9 +135,9 @@ async def test_finish_for_the_infrastructure_three_times_fails(case: Case, acme:
         ("failed", "bored"),
     ],
 )
-async def test_finish_whose_reason_does_not_go_with_its_status_is_refused(case: Case, status: str, reason: str) -> None:
-    job = await case.running()
-
+async def test_finish_whose_reason_does_not_go_with_its_status_is_refused(
+    case: Case, job: dict[str, Any], status: str, reason: str
+) -> None:
     refused = await case.runner.on_job(job, "finish", status=status, endReason=reason, lastSeq=0)
 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_fields")

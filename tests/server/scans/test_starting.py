@@ -11,6 +11,7 @@ from apviso.server.db.schema import TargetRow
 from tests.server.scans.situations import Case, found, pass_keeping_alive, queued_scan
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
@@ -54,6 +55,7 @@ async def test_start_answers_scan_and_job(acme: Organization, runner: Runner) ->
     }
     assert (made["scan"]["modelPreset"], made["scan"]["status"]) == ("high", "pending_runner")
     assert made["scan"]["waitingFor"]["primaryBlocker"] is None
+    assert made["scan"] == (await acme.get(f"/scans/{made['scan']['id']}")).json()["scan"]
 
 
 @pytest.mark.parametrize("when", ["reject", "queue"])
@@ -124,6 +126,7 @@ async def test_start_with_every_slot_taken_is_refused_or_waits(acme: Organizatio
 
     assert (refused.status_code, refused.json()["code"]) == (409, "runner_not_ready")
     assert refused.json()["readiness"]["primaryBlocker"] == "runner_capacity"
+    assert [listed["id"] for listed in refused.json()["readiness"]["runners"]] == [runner.id]
     assert queued.json()["scan"]["waitingFor"]["primaryBlocker"] == "runner_capacity"
 
 
@@ -146,7 +149,7 @@ async def test_start_while_an_old_attempt_may_still_run_is_refused_or_waits(case
     assert (await second.claimed())["scan"]["id"] == queued.json()["scan"]["id"]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "status", "code"),
     [
         ({"targetId": "unknown"}, 404, "target_not_found"),
@@ -160,11 +163,9 @@ async def test_start_while_an_old_attempt_may_still_run_is_refused_or_waits(case
     ],
 )
 async def test_start_with_a_bad_member_is_refused(
-    acme: Organization, runner: Runner, change: dict[str, object], status: int, code: str
+    case: Case, acme: Organization, change: dict[str, object], status: int, code: str
 ) -> None:
-    target = await acme.target()
-
-    refused = await acme.post("/scans", {"targetId": target["id"], **change})
+    refused = await acme.post("/scans", {"targetId": case.target["id"], **change})
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +13,19 @@ import pytest_asyncio
 from apviso.protocol.states import Scope
 from apviso.protocol.tokens import Namespace, new_token
 from apviso.server.admission import Admission, admissions
-from apviso.server.app import create_app
 from apviso.server.openapi import document, operations
 from apviso.server.settings import Settings
 from tests.server.api.test_every_operation import EVERY, UNKNOWN_ID
 from tests.server.scans.situations import queued_scan
 from tests.support.clock import Clock
-from tests.support.control_plane import Plane, running
+from tests.support.control_plane import Plane, described, running
 from tests.support.databases import Databases
 
 # Nothing here changes what another call depends on, so one control plane serves all of them.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 one_for_all = pytest_asyncio.fixture(scope="module", loop_scope="module")
 
-ROUTES = admissions(create_app(Settings(data_dir=Path("unused"))))
+ROUTES = admissions(described())
 BODIES = {f"{operation.method} {operation.template}": operation.body for operation in EVERY}
 # Who calls one of these needs nothing, so nothing there may be anybody's.
 OPEN = {
@@ -199,7 +197,7 @@ KINDS = {"targetId": "target", "runnerId": "runner", "parentScanId": "scan", "su
 
 def _named_things() -> set[str]:
     """Every identity of a query or body, by its operation of people."""
-    told = document(create_app(Settings(data_dir=Path("unused"))))
+    told = document(described())
     found = set()
     for path, method, said in operations(told):
         queries = [one["name"] for one in said.get("parameters", []) if one["in"] == "query"]

@@ -10,6 +10,7 @@ from sqlalchemy import update
 from apviso.server.db.schema import TargetRow
 from tests.support.clock import Clock
 from tests.support.control_plane import Plane
+from tests.support.in_turn import in_turn
 from tests.support.people import Organization, Runner
 
 
@@ -86,7 +87,7 @@ async def test_create_target_with_idempotency_key_of_another_request_is_refused(
     assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("body", "field"),
     [
         ({}, "domain"),
@@ -139,7 +140,7 @@ async def test_list_targets_pages_newest_first(acme: Organization, clock: Clock)
     assert {name: page[name] for name in ("total", "page", "limit", "totalPages")} == {"total": 3, "page": 2, "limit": 2, "totalPages": 2}
 
 
-@pytest.mark.parametrize("query", ["page=0", "limit=0", "limit=101", "page=x"])
+@in_turn("query", ["page=0", "limit=0", "limit=101", "page=x"])
 async def test_list_targets_with_bad_page_is_refused(acme: Organization, query: str) -> None:
     refused = await acme.get(f"/targets?{query}")
 
@@ -167,7 +168,7 @@ async def test_target_of_another_organization_is_not_found(acme: Organization, o
     assert (await acme.get(f"/targets/{target['id']}")).status_code == 200
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("method", "path"),
     [("GET", "/targets"), ("POST", "/targets"), ("GET", "/targets/x"), ("PATCH", "/targets/x"), ("DELETE", "/targets/x")],
 )

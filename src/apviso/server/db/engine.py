@@ -94,12 +94,19 @@ class Database:
             self._signals.send(topic)
 
     @asynccontextmanager
-    async def reading(self, *, aside: bool = False) -> AsyncIterator[Work]:
-        """`aside` sees what is committed, whatever transaction asks for it, and never waits for one."""
+    async def reading(self, *, aside: bool = False, is_brief: bool = False) -> AsyncIterator[Work]:
+        """`aside` sees what is committed, whatever transaction asks for it, and never waits for one.
+
+        `is_brief`: for a few plain statements, on PostgreSQL without a transaction around them. Each sees what is committed by then, as it
+        would within one; beginning and ending it would be two trips more.
+        """
+        options: dict[str, Any] = {"reads_only": True}
+        if is_brief and self.is_shared:
+            options["isolation_level"] = "AUTOCOMMIT"
         asked = time.perf_counter()
         async with self._connected(self.aside if aside else self.engine) as connection:
             with transaction_measured("read", asked):
-                yield Work(await connection.execution_options(reads_only=True), self.clock())
+                yield Work(await connection.execution_options(**options), self.clock())
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:

@@ -114,7 +114,7 @@ def fresh_outlook(plant: Resources, organization_id: OrganizationId) -> Outlook 
 async def look(plant: Resources, caller: DaemonCaller, claim: Claim, is_gone: Callable[[], Awaitable[bool]]) -> Ticket:
     """Judge the runner without changing anything. Raises RunnerRevoked."""
     moment = plant.waiting.moment
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         runner = await runners.get(work, caller.organization_id, caller.id)
         if runner.revoked_at is not None:
             # Revoked while its poll was held open.

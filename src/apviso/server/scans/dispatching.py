@@ -38,7 +38,7 @@ async def serve(plant: Resources, organization_id: OrganizationId) -> bool:
     moment = plant.waiting.moment
     # Whoever comes while we look is told by the next look: what it asks for may be newer than this one.
     asked_for_word = [place for place in line.places if place.wants_word]
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         outlook = await look_out(work, plant, organization_id, min(len(line.places), MOST_IN_A_ROUND))
     plant.waiting.see(organization_id, outlook, moment)
     chosen = _choose(plant, line, outlook)
@@ -120,7 +120,7 @@ def _send_away(plant: Resources, organization_id: OrganizationId) -> None:
 async def _sweep(plant: Resources) -> None:
     """Find what no hint has told of: hints get lost, and delays run out without one."""
     moment = plant.waiting.moment
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         where = await store.list_organizations_with_claimable(work)
         now = work.now
     for organization_id, line in plant.waiting.waiting_in():

@@ -51,7 +51,7 @@ async def looked_again(request: Request, caller: ScansWriter, plant: Plant) -> N
 
 async def find_stale(plant: Resources, organization_id: OrganizationId, target_id: str) -> KnownTarget | None:
     """The target, where its proof has to be looked for before a scan of it starts."""
-    async with plant.database.reading() as work:
+    async with plant.database.reading(is_brief=True) as work:
         try:
             target = await targets.get(work, organization_id, target_id)
         except TargetNotFound:
