@@ -96,7 +96,7 @@ class Stage:
         self._enough = asyncio.Event()
 
         async def live() -> None:
-            async with running(self._settings(), self.clock) as self.plane:
+            async with running(self._settings(), self.clock, duties_at_once=True) as self.plane:
                 started.set()
                 await self._enough.wait()
 
