@@ -1,6 +1,4 @@
-"""One browser for all tests of a process, and one installation for those of a file: a test that changes much brings runners and targets
-
-of its own."""
+"""One browser, and one installation, for the tests of a file: a test that changes much brings runners and targets of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +21,8 @@ SETTINGS = QUICK | {
 }
 
 
-@pytest.fixture(scope="session")
+# Not for longer: it keeps an event loop running, beside which no asynchronous test of another file can run.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

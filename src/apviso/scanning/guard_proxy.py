@@ -522,6 +522,7 @@ def load_few_addons() -> None:
 
 
 def make_master(confdir: str, gate: Gate) -> Any:
+    load_few_addons()
     from mitmproxy import master, options
     from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 
@@ -546,7 +547,6 @@ async def announce(master: Any, gate: Gate, voice: Voice) -> None:
 
 
 async def serve(rules: Rules, confdir: str) -> None:
-    load_few_addons()
     from mitmproxy import http
     from mitmproxy.proxy.layers import TCPLayer
 
