@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import httpx2
@@ -22,7 +23,7 @@ def test_runner_is_added_by_the_commands_of_the_page_and_arrives_on_it(desk: Des
         page.get_by_role("button", name="Make token").click()
         waiting = page.locator("#arrival")
         expect(waiting).to_contain_text("waiting")
-        assert "/runners/tokens/" in page.url
+        expect(page).to_have_url(re.compile("/runners/tokens/"))
         page.evaluate("window.stayed = true")
         page.get_by_role("button", name="Copy token").click()
         expect(page.get_by_role("button", name="Copied")).to_be_visible()
