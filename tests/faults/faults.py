@@ -402,7 +402,8 @@ FAULTS: dict[str, Fault] = {
         Fault("host_out_of_memory", host_out_of_memory, (0, 3), ENDED_EARLY, fits=lambda ground: ground.has_groups),
         Fault("runner_refused_memory", runner_refused_memory, (1, 6), ENDED_EARLY, fits=lambda ground: ground.has_processes),
         Fault("engine_restarted", engine_restarted, fits=lambda ground: not ground.has_processes),
-        Fault("guard_killed", child_killed("guard_proxy.py"), (0, 1)),
+        # Before the first request nothing was looked at, and the scan has failed; later it is incomplete.
+        Fault("guard_killed", child_killed("guard_proxy.py"), (0, 1), ENDED_EARLY),
         Fault("scan_cancelled", scan_cancelled, (0, 1), frozenset({"completed", "cancelled"})),
         Fault("runner_revoked", runner_revoked, (0.5, 3)),
         Fault("token_rotated", token_rotated, (2, 6)),
