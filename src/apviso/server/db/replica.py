@@ -104,7 +104,8 @@ class Replica:
                 self._keeps_house = bool(await self._ask("SELECT pg_try_advisory_lock($1, 0)", HOUSE))
         except FAILURES:
             return False
-        return self._keeps_house and not self._connection.is_closed()
+        # It may have been lost while it was asked.
+        return self._keeps_house and self._connection is not None and not self._connection.is_closed()
 
     @property
     def is_among_others(self) -> bool:
@@ -180,6 +181,9 @@ class Replica:
 
     async def _ask(self, question: str, *arguments: object) -> Any:
         async with self._speaking:
+            # While one waited for one's turn, it may have been lost.
+            if self._connection is None:
+                raise ConnectionError("the connection to the other replicas is lost")
             answer = await self._connection.fetchval(question, *arguments, timeout=ANSWER_SECONDS)
         self._heard_at = self._clock()
         return answer
