@@ -47,13 +47,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Round:
-    """What happened in one: how long the fault lasted, and how long after it all scans had their right end."""
+    """What happened in one: how long the fault lasted, how long after it all scans had their right end, and how long all of it took."""
 
     number: int
     fault: str
     victim: str
     held: float
     seconds: float
+    took: float
     endings: tuple[str, ...]
     problems: tuple[Problem, ...]
     is_broken: bool = False
@@ -62,7 +63,7 @@ class Round:
         told = "".join(f"\n    {problem.kind}: {problem.what}" for problem in self.problems)
         return (
             f"{self.number:4d}  {self.fault:24s} {self.victim:6s} {self.held:5.1f} s, right after {self.seconds:5.1f} s: "
-            f"{', '.join(self.endings)}{told}"
+            f"{', '.join(self.endings)}; {self.took:.0f} s in all{told}"
         )
 
 
@@ -103,6 +104,7 @@ class Campaign:
 
     def strike(self, fault: Fault) -> Round:
         """One round. What it finds is in the summary, too."""
+        started = time.monotonic()
         before = sum(one.fault == fault.name for one in self.summary.rounds)
         # By itself, so that the same happens where this fault alone is tried again.
         began = random.Random(f"{self.seed}.{fault.name}.{before}")
@@ -124,7 +126,8 @@ class Campaign:
             self.stage.take_backup()
         endings = tuple(f"{scan['status']} in {scan['attempt']}" for scan in ended.values())
         number = len(self.summary.rounds) + 1
-        done = Round(number, fault.name, holder.name, hold, seconds, endings, tuple(problems), is_broken)
+        took = time.monotonic() - started
+        done = Round(number, fault.name, holder.name, hold, seconds, took, endings, tuple(problems), is_broken)
         self.summary.rounds.append(done)
         return done
 
@@ -220,7 +223,9 @@ def run(ground: Ground, seed: str, minutes: float, order: Order, tell: Tell) -> 
     """One fault after the other until the time is over. A stage that was broken is left for a new one."""
     summary, until = Summary(), time.monotonic() + 60 * minutes
     while time.monotonic() < until:
+        opening = time.monotonic()
         with on_new_stage(ground, seed) as campaign:
+            tell(f"      an installation is there after {time.monotonic() - opening:.0f} s")
             campaign.summary = summary
             while time.monotonic() < until:
                 fault = FAULTS[order.next(ground.name)]
